@@ -1,0 +1,77 @@
+# Slipway: `make run` starts it, `make test` proves it, `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := platform accounts workspaces gateway agent tests bench
+PYTEST_ARGS ?=
+
+.PHONY: help run sign-in setup dev test check format bench requirements schema clean
+
+help: ## list what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: $(VENV)/.run ## start everything on this machine and print a sign-in link
+	@exec $(BIN)/python manage.py up
+
+sign-in: $(VENV)/.run ## print a fresh sign-in link for the running Slipway
+	@$(BIN)/python manage.py sign_in_link
+
+setup: $(VENV)/.run ## install what `make run` needs, and start nothing
+	@$(BIN)/python manage.py setup_ide
+
+dev: $(VENV)/.dev ## install what tests and checks need
+
+test: $(VENV)/.dev ## run the tests; parts that need more than pip and npm are skipped where it is missing
+	@$(BIN)/python manage.py setup_ide
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## format, lint, import contracts, types, templates, spelling, migrations, deployment
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@$(BIN)/codespell
+	@PYTHONPATH=platform:. $(BIN)/lint-imports --no-timings | tail -n 4
+	@$(BIN)/mypy --no-error-summary $(SOURCES) manage.py
+	@$(BIN)/djlint templates --check --lint --quiet
+	@$(BIN)/python manage.py makemigrations --check --dry-run --verbosity 0
+	@SLIPWAY_PORTAL_URL=https://slipway.example.com $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+format: $(VENV)/.dev ## put the code and the templates in shape
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	@$(BIN)/djlint templates --reformat --quiet || true
+
+bench: $(VENV)/.dev ## measure; one benchmark with `bench/NAME`, its result as JSON with --json
+	@$(BIN)/python manage.py setup_ide
+	@for name in cold_start gateway api rest; do echo; echo "== $$name"; $(BIN)/python bench/$$name || exit 1; done
+
+schema: $(VENV)/.dev ## write the API's schema to docs/openapi.yaml
+	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+
+requirements: $(VENV)/.dev ## pin pyproject.toml's dependencies, with hashes
+	@$(PIP) install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-find-links --no-emit-index-url pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-find-links --no-emit-index-url --extra dev pyproject.toml -c requirements.txt -o requirements-dev.txt
+
+clean: ## remove what was built; workspaces and the database in var/ stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.venv:
+	@test -n "$(PYTHON)" || { echo "Slipway needs Python 3.11 or newer: install it, or say PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@command -v git >/dev/null || { echo "Slipway needs git: install it and try again" >&2; exit 1; }
+	@echo "Making a virtual environment …"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.run: requirements.txt | $(VENV)/.venv
+	@echo "Installing what Slipway is made of (once; about 300 MB) …"
+	@$(PIP) install --quiet --require-hashes --no-deps -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt | $(VENV)/.venv
+	@echo "Installing what Slipway is made of, and its tools …"
+	@$(PIP) install --quiet --require-hashes --no-deps -r requirements-dev.txt
+	@touch $@ $(VENV)/.run
