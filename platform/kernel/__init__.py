@@ -1,0 +1,1 @@
+"""The small shared kernel: errors, jobs, crypto, observability. It imports no app."""

@@ -1,0 +1,33 @@
+"""The only door to the job queue.
+
+Jobs carry ids only, leave after the transaction commits, and are nudges: each task reads the database again, and a
+periodic sweep does what a lost job would have done. So a broker that is away costs time, never work.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import structlog
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from kernel import observe
+
+log = structlog.get_logger(__name__)
+
+
+def enqueue(task: str, *args: str | int, countdown: float = 0) -> None:
+    """Ask for `task` (a registered name) to run with `args`, in `countdown` seconds, once the transaction commits."""
+    transaction.on_commit(partial(_send, task, args, countdown))
+
+
+def _send(task: str, args: tuple[str | int, ...], countdown: float) -> None:
+    try:
+        current_app.tasks[task].apply_async(args=args, countdown=countdown)
+    except (OperationalError, RedisError, ConnectionError, TimeoutError) as error:
+        # Deliberately not raised: the row is committed and the sweep will find it.
+        observe.ENQUEUE_FAILURES.inc()
+        log.warning("enqueue_failed", task=task, args=args, error=type(error).__name__)

@@ -1,0 +1,116 @@
+"""Seeing what happens: structured logs with ids, and every metric of the server.
+
+Metrics are named `slipway_<noun>_<what>_<unit or total>`; label values come from enums, never from users.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import uuid
+from collections.abc import Awaitable, Callable
+
+import structlog
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+from prometheus_client import Counter, Gauge, Histogram
+
+TRANSITIONS = Counter("slipway_workspace_transitions_total", "State changes of workspaces.", ["source", "target"])
+FAILURES = Counter("slipway_workspace_failures_total", "Workspaces that failed.", ["responsible"])
+START_SECONDS = Histogram(
+    "slipway_workspace_start_seconds",
+    "From the intent to start until the editor answers.",
+    buckets=(0.5, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377),
+)
+RECONCILES = Counter("slipway_reconcile_runs_total", "Looks of the operator at one workspace.", ["action"])
+BACKLOG = Gauge("slipway_reconcile_overdue_workspaces", "Workspaces that the sweep found overdue.")
+ORPHANS = Gauge("slipway_runtime_orphans_count", "Runs and volumes in the runtime that no workspace owns.")
+ENQUEUE_FAILURES = Counter("slipway_jobs_enqueue_failures_total", "Jobs that the broker did not take.")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SECRET_KEYS = frozenset({"password", "token", "secret", "authorization", "cookie", "code", "credential"})
+
+
+def _scrub(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Last line of defence: a field with a secret's name never reaches a log."""
+    for key in event:
+        if key.lower() in _SECRET_KEYS:
+            event[key] = "***"
+    return event
+
+
+def configure(style: str) -> None:
+    """Send every log record of the process, ours and the libraries', to stderr as `console` or `json` lines."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        _scrub,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    as_json = style == "json"
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([structlog.processors.format_exc_info] if as_json else []),
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    for noisy in ("httpx", "celery.app.trace", "celery.worker.strategy", "celery.beat", "uvicorn.access", "axes"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+
+
+class RequestContextMiddleware:
+    """Gives each request an id, binds it to every log line of that request, and returns it as X-Request-ID."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer one request."""
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        request.META["slipway.request_id"] = request_id
+        answer = self.get_response(request)
+        if isinstance(answer, HttpResponseBase):
+            answer["X-Request-ID"] = request_id
+            return answer
+        return self._finish(answer, request_id)
+
+    @staticmethod
+    async def _finish(answer: Awaitable[HttpResponseBase], request_id: str) -> HttpResponseBase:
+        response = await answer
+        response["X-Request-ID"] = request_id
+        return response
