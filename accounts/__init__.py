@@ -1,0 +1,1 @@
+"""Accounts: who. Users, sign-in, tokens and access."""

@@ -1,0 +1,13 @@
+"""Django's entry for the app."""
+
+from django.apps import AppConfig
+
+
+class AccountsConfig(AppConfig):
+    """Who."""
+
+    name = "accounts"
+
+    def ready(self) -> None:
+        """Register tasks by name and tell gateways when somebody signs out."""
+        from accounts import signals, tasks  # noqa: F401, PLC0415 - Models must be loaded first.

@@ -1,0 +1,36 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+from django.contrib.auth import login
+from django.contrib.auth.views import LoginView, LogoutView
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from accounts import services
+
+
+class SignIn(LoginView):
+    """The sign-in form; guesses are counted by django-axes."""
+
+    template_name = "accounts/sign_in.html"
+    redirect_authenticated_user = True
+
+
+class SignOut(LogoutView):
+    """Ends the session and, through the gateways, every workspace opened with it."""
+
+    next_page = "/sign-in"
+
+
+@never_cache
+@require_GET
+def sign_in_link(request: HttpRequest) -> HttpResponse:
+    """Redeem a one-time link and go to the portal."""
+    user = services.redeem_sign_in_link(request.GET.get("key", "")[:200], now=timezone.now())
+    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    response = HttpResponseRedirect("/")
+    response["Referrer-Policy"] = "no-referrer"
+    return response

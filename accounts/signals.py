@@ -1,0 +1,35 @@
+"""The two things Django tells only by signal: a sign-out, and a user who was disabled or deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_out
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from accounts import services
+from accounts.models import User
+
+
+@receiver(user_logged_out)
+def close_sockets_of_session(request: HttpRequest | None, **_: Any) -> None:
+    """A sign-out also closes the workspaces that were opened with this session."""
+    key = request.session.session_key if request is not None and hasattr(request, "session") else None
+    if key:
+        transaction.on_commit(lambda: services.revoke_session(key))
+
+
+@receiver(post_save, sender=User)
+def close_sockets_of_disabled_user(instance: User, **_: Any) -> None:
+    """Somebody who may not sign in any more loses open workspaces too."""
+    if not instance.is_active:
+        transaction.on_commit(lambda: services.revoke_user(instance))
+
+
+@receiver(post_delete, sender=User)
+def close_sockets_of_deleted_user(instance: User, **_: Any) -> None:
+    """The same for somebody who is gone."""
+    transaction.on_commit(lambda: services.revoke_user(instance))

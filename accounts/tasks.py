@@ -1,0 +1,14 @@
+"""Periodic work."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from django.utils import timezone
+
+from accounts import services
+
+
+@shared_task(name="accounts.forget_expired")
+def forget_expired() -> None:
+    """Drop sign-in links and tokens that ended long ago."""
+    services.forget_expired(now=timezone.now())
