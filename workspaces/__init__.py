@@ -1,0 +1,1 @@
+"""Workspaces: what the platform is for. Repositories, workspaces, their operator and their faces."""

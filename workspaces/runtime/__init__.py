@@ -1,0 +1,1 @@
+"""Where workspaces run: one port, several adapters. Nothing in here knows Django."""

@@ -1,0 +1,148 @@
+"""The runtime port: what every place that can run a workspace offers.
+
+All operations are idempotent, work on deterministic names and never wait for a process or a pod: they look, act and
+return. Already there is fine when the specification's hash matches; already gone is fine. `observe` tells *absent*,
+*present* and *unknown* apart, because no answer must never be read as "stopped".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may use. None means no limit of its own.
+
+    cpu is in cores, memory and disk in bytes, processes a count.
+    """
+
+    cpu: float | None = None
+    memory: int | None = None
+    processes: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything a runtime must know to run a workspace once.
+
+    Attributes:
+        name: DNS label, unique among workspaces and the same for each of its runs: also the volume's name.
+        run: identifies this run of the workspace; grows with each start.
+        agent: the document handed to the agent (see `agent.spec`), JSON-serialisable, without secrets.
+        secrets: handed to the agent apart from the document; never part of the hash, a log or a listing.
+        limits: resources.
+    """
+
+    name: str
+    run: int
+    agent: Mapping[str, Any]
+    secrets: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    limits: Limits = Limits()
+
+    def digest(self) -> str:
+        """Hex SHA-256 over all but the secrets: equal digests mean the same run."""
+        document = {
+            "name": self.name,
+            "run": self.run,
+            "agent": dict(self.agent),
+            "limits": dataclasses.asdict(self.limits),
+        }
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+class Presence(enum.StrEnum):
+    """What a look at a run found."""
+
+    ABSENT = "absent"  # Nothing of it is left running; its volume may well exist.
+    RUNNING = "running"  # Its processes are alive. Says nothing about the IDE.
+    EXITED = "exited"  # It ended by itself and has not been destroyed yet.
+    UNKNOWN = "unknown"  # Could not tell. Never act on this.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Observation:
+    """The answer of `observe`.
+
+    Attributes:
+        run, digest: of the run found; None when absent or unknown.
+        exit_code: 0..255, or negative for the signal that ended it; None unless exited, or when nobody saw it end.
+        reason: a short code where there is more to say, such as "oom_killed"; empty otherwise.
+        upstream: how the gateway reaches it: {"ide": "unix:/abs/path", "ports": "unix:/abs/folder"}.
+        warnings: codes for the owner, such as "no_sandbox" when the workspace runs as a plain process.
+    """
+
+    presence: Presence
+    run: int | None = None
+    digest: str | None = None
+    started_at: datetime | None = None
+    exit_code: int | None = None
+    reason: str = ""
+    upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listed:
+    """One entry of `list`: a volume, a run or both, under one name."""
+
+    name: str
+    has_volume: bool
+    presence: Presence
+
+
+class Runtime(Protocol):
+    """A place where workspaces run. Raises only `kernel.errors.Failure` (see `workspaces.runtime.errors`)."""
+
+    def ensure_volume(self, name: str) -> None:
+        """Make sure the workspace's storage exists; keeps what is on it."""
+        ...
+
+    def ensure_run(self, spec: RunSpec) -> Observation:
+        """Make sure this run has been started, and return what is seen right after.
+
+        Called again with the same digest it starts nothing, also when both calls come at once from two processes.
+
+        Raises:
+            SpecConflict: a run with another digest is still there. It is never killed for that.
+        """
+        ...
+
+    def observe(self, name: str) -> Observation:
+        """Look, without changing anything."""
+        ...
+
+    def stop(self, name: str, *, grace: float) -> None:
+        """Ask the run to end: politely at first, by force once `grace` seconds have passed since the first ask.
+
+        Returns at once. Call it again until `observe` says exited or absent.
+        """
+        ...
+
+    def destroy_run(self, name: str) -> None:
+        """Remove what is left of a run that ended, after which it is absent. Ends what still lives, by force.
+
+        The volume stays, and so do its logs.
+        """
+        ...
+
+    def destroy_volume(self, name: str) -> None:
+        """Delete the workspace's storage for good. Refuses with PlatformFault("volume_in_use") while a run is there."""
+        ...
+
+    def list(self) -> list[Listed]:
+        """Everything this runtime knows, to find what nobody remembers."""
+        ...
+
+    def logs(self, name: str, *, run: int | None = None, limit: int = 1_048_576) -> bytes:
+        """The last `limit` bytes of what the agent wrote (JSON lines), of the latest run unless `run` says which.
+
+        Readable while it runs and after it ended; empty when nothing was ever written.
+        """
+        ...
