@@ -1,0 +1,1 @@
+"""Writing workspaces: one module per kind of write, one function per use case."""

@@ -1,0 +1,60 @@
+"""The steps of a start, as rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from workspaces.models import Condition, Workspace
+from workspaces.services import events
+from workspaces.states import ConditionStatus, ConditionType, EventKind
+
+
+def put(  # noqa: PLR0913 - The columns of the row, by name.
+    workspace: Workspace,
+    kind: ConditionType,
+    status: ConditionStatus,
+    *,
+    now: datetime,
+    code: str = "",
+    message: str = "",
+    next_step: str = "",
+    progress: float | None = None,
+    started_at: datetime | None = None,
+    finished_at: datetime | None = None,
+) -> bool:
+    """Make the row of this step, of the workspace's present run, say this. True when that changed something.
+
+    Times that are not given follow from the status; a start time once known is kept.
+    """
+    row = Condition.objects.filter(workspace=workspace, run=workspace.run, type=kind.value).first()
+    over = status in {ConditionStatus.DONE, ConditionStatus.FAILED}
+    values: dict[str, Any] = {
+        "status": status.value,
+        "code": code,
+        "message": message,
+        "next_step": next_step,
+        "progress": progress,
+    }
+    if row is not None and all(getattr(row, name) == value for name, value in values.items()):
+        return False
+    values["started_at"] = (
+        (row and row.started_at) or started_at or (None if status is ConditionStatus.WAITING else now)
+    )
+    values["finished_at"] = (finished_at or now) if over else None
+    with transaction.atomic():
+        Condition.objects.update_or_create(workspace=workspace, run=workspace.run, type=kind.value, defaults=values)
+        if row is None or row.status != status.value:
+            events.record(
+                workspace,
+                EventKind.CONDITION,
+                source=kind.value,
+                target=status.value,
+                text=message,
+                data={"code": code},
+            )
+        else:
+            events.announce(workspace)
+    return True

@@ -1,0 +1,48 @@
+"""History: every entry is written in the transaction of what it tells, and announced after the commit."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+
+from accounts.models import User
+from kernel import redis
+from workspaces.models import Event, Workspace
+from workspaces.states import EventKind
+
+LONGEST_TEXT = 2_000
+
+
+def record(
+    workspace: Workspace,
+    kind: EventKind,
+    *,
+    text: str = "",
+    reason: str = "",
+    source: str = "",
+    target: str = "",
+    actor: User | None = None,
+    data: dict[str, Any] | None = None,
+) -> Event:
+    """Write one entry and, once committed, wake whoever watches this workspace or its owner's list."""
+    event = Event.objects.create(
+        workspace=workspace,
+        kind=kind.value,
+        source=source,
+        target=target,
+        reason=reason,
+        text=text[:LONGEST_TEXT],
+        data=data or {},
+        actor=actor,
+        generation=workspace.generation,
+    )
+    announce(workspace)
+    return event
+
+
+def announce(workspace: Workspace) -> None:
+    """Wake the watchers without an entry, for what changes too often to be history."""
+    message: dict[str, str | int] = {"workspace": str(workspace.pk), "owner": workspace.owner_id}
+    transaction.on_commit(partial(redis.publish, redis.EVENTS, message))

@@ -1,0 +1,152 @@
+"""What people want of a workspace. An intent is accepted at once and carried out by the operator."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from accounts.models import User
+from kernel import jobs
+from kernel.errors import Conflict, Invalid
+from workspaces.models import Workspace
+from workspaces.services import events
+from workspaces.services.transition import transition
+from workspaces.states import GONE, Desired, EventKind, Reason, State
+
+LONGEST_NAME = 100
+RACES = 5
+
+
+def start(workspace: Workspace, *, actor: User | None, now: datetime, reason: Reason = Reason.USER) -> Workspace:
+    """Want it running. Wanting what is already so changes nothing, so two clicks are one."""
+    return _want(workspace, Desired.RUNNING, actor=actor, now=now, reason=reason)
+
+
+def stop(workspace: Workspace, *, actor: User | None, now: datetime, reason: Reason = Reason.USER) -> Workspace:
+    """Want it stopped; its files stay."""
+    return _want(workspace, Desired.STOPPED, actor=actor, now=now, reason=reason)
+
+
+def restart(workspace: Workspace, *, actor: User | None, now: datetime) -> Workspace:
+    """Want a fresh run."""
+    return _want(workspace, Desired.RUNNING, actor=actor, now=now, reason=Reason.RESTART, restart=True)
+
+
+def delete(workspace: Workspace, *, actor: User | None, now: datetime) -> Workspace:
+    """Want it in the trash, from which it can be restored until its time is up."""
+    return _want(workspace, Desired.DELETED, actor=actor, now=now, reason=Reason.DELETED)
+
+
+def _want(
+    workspace: Workspace,
+    desired: Desired,
+    *,
+    actor: User | None,
+    now: datetime,
+    reason: Reason,
+    restart: bool = False,
+) -> Workspace:
+    for _ in range(RACES):
+        workspace.refresh_from_db()
+        if State(workspace.state) in GONE:
+            if desired is Desired.DELETED:
+                return workspace
+            raise Conflict("workspace_deleted", "This workspace is in the trash.", "Restore it first, then start it.")
+        if workspace.desired == Desired.DELETED.value and desired is not Desired.DELETED:
+            raise Conflict(
+                "workspace_deleting",
+                "This workspace is being deleted.",
+                "Wait until it is in the trash, then restore it.",
+            )
+        if _already(workspace, desired, restart=restart) or _accept(workspace, desired, actor, now, reason, restart):
+            return workspace
+    raise Conflict("workspace_busy", "Too much is happening to this workspace at once.", "Try again.", temporary=True)
+
+
+def _already(workspace: Workspace, desired: Desired, *, restart: bool) -> bool:
+    """Whether the intent is fulfilled or under way, so that accepting it again would be a second run of it."""
+    if workspace.desired != desired.value:
+        return False
+    if desired is Desired.RUNNING and workspace.state == State.FAILED.value:
+        return False
+    running = workspace.state == State.RUNNING.value
+    return not (restart and running and not workspace.restart_pending)
+
+
+def _accept(
+    workspace: Workspace,
+    desired: Desired,
+    actor: User | None,
+    now: datetime,
+    reason: Reason,
+    restart: bool,  # noqa: FBT001 - Private.
+) -> bool:
+    changes: dict[str, Any] = {
+        "desired": desired.value,
+        "generation": workspace.generation + 1,
+        "reason": reason.value,
+        "restart_pending": restart and workspace.state == State.RUNNING.value,
+        "interruptions": 0,
+        "wanted_at": now,
+        "progress_at": now,
+        "look_again_at": now,
+    }
+    with transaction.atomic():
+        won = Workspace.objects.filter(pk=workspace.pk, generation=workspace.generation, state=workspace.state).update(
+            **changes
+        )
+        if not won:
+            return False
+        for name, value in changes.items():
+            setattr(workspace, name, value)
+        events.record(workspace, EventKind.INTENT, target=desired.value, reason=reason.value, actor=actor)
+        jobs.enqueue("workspaces.reconcile", str(workspace.pk))
+    return True
+
+
+def restore(workspace: Workspace, *, actor: User | None, now: datetime) -> Workspace:
+    """Take it out of the trash; it is stopped then, with all its files.
+
+    Raises:
+        Conflict: it is not in the trash, or its time was up and it is gone.
+    """
+    workspace.refresh_from_db()
+    if workspace.state == State.PURGED.value:
+        raise Conflict("workspace_purged", "This workspace was deleted for good.", "Create a new one.")
+    if workspace.state != State.DELETED.value:
+        raise Conflict("workspace_not_deleted", "This workspace is not in the trash.", "There is nothing to restore.")
+    with transaction.atomic():
+        won = transition(
+            workspace,
+            State.STOPPED,
+            now=now,
+            reason=Reason.RESTORED,
+            actor=actor,
+            desired=Desired.STOPPED.value,
+            generation=workspace.generation + 1,
+            deleted_at=None,
+            purge_at=None,
+            failure={},
+        )
+    if not won:
+        raise Conflict("workspace_busy", "Somebody else changed this workspace.", "Look again.", temporary=True)
+    return workspace
+
+
+def rename(workspace: Workspace, *, name: str, actor: User | None) -> Workspace:
+    """Call it something else. Its slug, and so its addresses, stay."""
+    name = " ".join(name.split())
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise Invalid(
+            "name_invalid",
+            f"A name has 1 to {LONGEST_NAME} printable characters.",
+            "Choose another name.",
+            field="name",
+        )
+    with transaction.atomic():
+        Workspace.objects.filter(pk=workspace.pk).update(name=name)
+        workspace.name = name
+        events.record(workspace, EventKind.CHANGE, text=f"Renamed to {name}", actor=actor)
+    return workspace

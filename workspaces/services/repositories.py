@@ -1,0 +1,132 @@
+"""Repositories: asked from their host, kept, and never asked more than needed."""
+
+from __future__ import annotations
+
+import functools
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from django.conf import settings
+
+from accounts.models import User
+from kernel import redis
+from kernel.errors import Failure
+from workspaces.models import Repository, Workspace
+from workspaces.repositories.cache import RedisCache
+from workspaces.repositories.port import Credential, RepositoryMetadata, Resolved
+from workspaces.repositories.registry import Providers, RepositoryConfig, build_providers
+from workspaces.selectors import recent_repositories
+
+log = structlog.get_logger(__name__)
+
+MOST_BRANCHES = 50
+
+
+@functools.cache
+def providers() -> Providers:
+    """The providers that the settings name, one set per process."""
+    env = settings.ENVIRONMENT
+    config = RepositoryConfig(
+        github_api_url=env.github_api_url,
+        github_url=env.github_url,
+        github_token=env.github_token,
+        allow_file=env.allow_file_repositories,
+        github_timeout=env.provider_timeout,
+        git_timeout=env.provider_timeout,
+    )
+    return build_providers(config, cache=RedisCache(redis.client()))
+
+
+def resolve(text: str, *, branch: str | None) -> Resolved:
+    """What somebody typed, looked up at its host.
+
+    Raises:
+        Failure: see `workspaces.repositories.port.Provider.resolve`; each says what to do next.
+    """
+    return providers().resolve(text, branch=branch)
+
+
+def remember(metadata: RepositoryMetadata, *, now: datetime) -> Repository:
+    """Keep what the host said. A repository that was renamed keeps its row, found by the host's own id."""
+    values = {
+        "provider": metadata.provider,
+        "external_id": metadata.external_id,
+        "full_name": metadata.full_name,
+        "clone_url": metadata.clone_url,
+        "web_url": metadata.web_url,
+        "default_branch": metadata.default_branch,
+        "visibility": metadata.visibility,
+        "description": metadata.description[:10_000],
+        "languages": dict(metadata.languages),
+        "size_kb": metadata.size_kb,
+        "head_commit": metadata.head_commit,
+        "fetched_at": now,
+    }
+    known = Repository.objects.filter(clone_url=metadata.clone_url).first()
+    if known is None and metadata.external_id:
+        known = Repository.objects.filter(provider=metadata.provider, external_id=metadata.external_id).first()
+    if known is None:
+        row, _ = Repository.objects.update_or_create(clone_url=metadata.clone_url, defaults=values)
+        return row
+    for name, value in values.items():
+        setattr(known, name, value)
+    known.save(update_fields=list(values))
+    return known
+
+
+def look(text: str, *, query: str = "") -> dict[str, Any]:
+    """What a form shows for a repository that was typed in: its facts, and branches to pick from.
+
+    Raises:
+        Failure: see `resolve`.
+    """
+    found = resolve(text, branch=None)
+    branches = providers().branches(text, query=query, limit=MOST_BRANCHES)
+    metadata = found.metadata
+    return {
+        "full_name": metadata.full_name,
+        "default_branch": metadata.default_branch,
+        "branch": found.branch,
+        "visibility": metadata.visibility,
+        "description": metadata.description,
+        "languages": dict(metadata.languages),
+        "size_kb": metadata.size_kb,
+        "moved_from": metadata.moved_from,
+        "branches": [branch.name for branch in branches],
+    }
+
+
+def suggest(user: User, query: str) -> list[dict[str, Any]]:
+    """Repositories for what is being typed: those used before, then what the host finds.
+
+    A host that cannot be asked only makes the list shorter.
+    """
+    recent = recent_repositories(user, query=query)
+    rows = [_suggestion(row.full_name, row.description, row.visibility == "private", row) for row in recent]
+    known = {row.full_name for row in recent}
+    try:
+        found = providers().search(query) if len(query) > 1 else []
+    except Failure as failure:
+        log.info("suggestions_unavailable", failure=failure.code)
+        found = []
+    return rows + [
+        _suggestion(hit.full_name, hit.description, hit.private) for hit in found if hit.full_name not in known
+    ]
+
+
+def _suggestion(name: str, description: str, private: bool, row: Repository | None = None) -> dict[str, Any]:  # noqa: FBT001 - Internal.
+    typed = row.clone_url if row is not None and row.provider != "github" else name
+    return {"repo": typed, "full_name": name, "description": description[:200], "private": private}
+
+
+def credential_for(workspace: Workspace, protocol: str, host: str, path: str) -> Credential | None:
+    """What git in a workspace needs for that workspace's own repository, and for no other; None where we have none."""
+    url = workspace.repository.clone_url
+    own = urlsplit(url)
+    asked = path.strip("/").removesuffix(".git").casefold()
+    same = asked == own.path.strip("/").removesuffix(".git").casefold()
+    if own.scheme != protocol or own.netloc.casefold() != host.casefold() or not same:
+        return None
+    return providers().credential(url)

@@ -1,0 +1,97 @@
+"""The words of a workspace's life, and which may follow which. Pure."""
+
+from __future__ import annotations
+
+import enum
+
+
+class State(enum.StrEnum):
+    """Where a workspace stands."""
+
+    PENDING = "pending"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    DELETING = "deleting"
+    DELETED = "deleted"
+    PURGED = "purged"
+
+
+class Desired(enum.StrEnum):
+    """What its owner wants."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DELETED = "deleted"
+
+
+# Each resting state is left only by an intent, by what happens to its run, or by time.
+RESTING = frozenset({State.RUNNING, State.STOPPED, State.FAILED, State.DELETED, State.PURGED})
+GONE = frozenset({State.DELETED, State.PURGED})
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.STARTING, State.STOPPED, State.DELETING, State.FAILED}),
+    State.STARTING: frozenset({State.RUNNING, State.STOPPING, State.STARTING, State.FAILED}),
+    State.RUNNING: frozenset({State.STOPPING, State.STARTING, State.FAILED}),
+    State.STOPPING: frozenset({State.STOPPED, State.FAILED}),
+    State.STOPPED: frozenset({State.STARTING, State.DELETING}),
+    State.FAILED: frozenset({State.STARTING, State.DELETING}),
+    State.DELETING: frozenset({State.DELETED}),
+    State.DELETED: frozenset({State.STOPPED, State.PURGED}),
+    State.PURGED: frozenset(),
+}
+
+
+class Reason(enum.StrEnum):
+    """Why a state was entered; shown with the state."""
+
+    CREATED = "created"
+    USER = "user"
+    URL_OPENED = "url_opened"
+    IDLE = "idle"
+    RESTART = "restart"
+    DELETED = "deleted"
+    RESTORED = "restored"
+    EXPIRED = "expired"
+    PROGRESS = "progress"
+    INTERRUPTED = "interrupted"
+    FAILURE = "failure"
+
+
+class ConditionType(enum.StrEnum):
+    """The steps of a start, in the order in which the waterfall draws them."""
+
+    QUEUED = "queued"
+    VOLUME = "volume"
+    CONTAINER = "container"
+    CONTENT = "content"
+    IDE = "ide"
+    EXTENSIONS = "extensions"
+    COMMANDS = "commands"
+
+
+# The agent speaks of these; the others are the operator's.
+AGENT_CONDITIONS = frozenset(
+    {ConditionType.CONTENT, ConditionType.IDE, ConditionType.EXTENSIONS, ConditionType.COMMANDS}
+)
+
+
+class ConditionStatus(enum.StrEnum):
+    """How far a step is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class EventKind(enum.StrEnum):
+    """What an entry in a workspace's history is about."""
+
+    STATE = "state"
+    INTENT = "intent"
+    CONDITION = "condition"
+    NOTICE = "notice"
+    CHANGE = "change"
