@@ -1,0 +1,1 @@
+"""The operator: decides (pure), reconciles one workspace, and sweeps all of them."""

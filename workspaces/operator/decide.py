@@ -1,0 +1,213 @@
+"""What to do about one workspace, from what is known of it. Pure and total: every view has an answer.
+
+Two rules are older than all others: *unknown* is never acted on, and nothing here ever deletes data except `PURGE`,
+which needs a workspace that its owner deleted and whose time in the trash is over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from datetime import datetime, timedelta
+
+from workspaces.runtime.port import Presence
+from workspaces.states import Desired, State
+
+# How often a run that ended by itself is started again before its owner must ask.
+MOST_INTERRUPTIONS = 2
+# A workspace that ran this long was healthy: earlier interruptions no longer count against it.
+HEALTHY_AFTER = timedelta(hours=1)
+
+SOON = timedelta(seconds=0.5)
+WATCH = timedelta(seconds=2)
+REVIEW = timedelta(seconds=15)
+
+
+class Action(enum.StrEnum):
+    """What `reconcile` can do."""
+
+    REST = "rest"
+    WAIT = "wait"
+    START = "start"
+    LAUNCH = "launch"
+    RETRY = "retry"
+    MARK_RUNNING = "mark_running"
+    BEGIN_STOP = "begin_stop"
+    STOP_RUN = "stop_run"
+    DESTROY_RUN = "destroy_run"
+    MARK_STOPPED = "mark_stopped"
+    FAIL = "fail"
+    BEGIN_DELETE = "begin_delete"
+    MARK_DELETED = "mark_deleted"
+    PURGE = "purge"
+    DESTROY_VOLUME = "destroy_volume"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """All that a decision depends on.
+
+    Attributes:
+        run: number of the run that is wanted now; observed_run is the one that the runtime has, if any.
+        launched_run: the last run that the runtime is known to have accepted.
+        failed_generation: the intent under which it failed; a later one asks for another try.
+        running_since: when this run became ready, where it did.
+        start_timeout, stop_timeout: since the last progress.
+    """
+
+    state: State
+    desired: Desired
+    generation: int = 1
+    failed_generation: int = 0
+    restart_pending: bool = False
+    run: int = 0
+    launched_run: int = 0
+    interruptions: int = 0
+    progress_at: datetime
+    running_since: datetime | None = None
+    purge_at: datetime | None = None
+    presence: Presence = Presence.ABSENT
+    observed_run: int | None = None
+    exit_reason: str = ""
+    ide_ready: bool = False
+    content_failed: bool = False
+    start_timeout: timedelta = timedelta(minutes=5)
+    stop_timeout: timedelta = timedelta(minutes=2)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer: what to do, why, and when to look again (None: only when something happens)."""
+
+    action: Action
+    reason: str = ""
+    look_again_at: datetime | None = None
+
+
+def decide(view: View, now: datetime) -> Decision:
+    """The next step for a workspace. Never raises."""
+    return _BY_STATE[view.state](view, now)
+
+
+def _pending(view: View, now: datetime) -> Decision:
+    if view.desired is Desired.DELETED:
+        return Decision(Action.BEGIN_DELETE)
+    if view.desired is Desired.STOPPED:
+        return Decision(Action.MARK_STOPPED)
+    return Decision(Action.START, look_again_at=now)
+
+
+def _starting(view: View, now: datetime) -> Decision:
+    if view.desired is not Desired.RUNNING:
+        return Decision(Action.BEGIN_STOP)
+    late = now - view.progress_at > view.start_timeout
+    if view.presence is Presence.UNKNOWN:
+        return Decision(Action.FAIL, "runtime_silent") if late else _wait(now, WATCH)
+    if view.presence is not Presence.ABSENT and view.observed_run != view.run:
+        return _clear(view, now)
+    if view.presence is Presence.RUNNING:
+        return _coming_up(view, now, late=late)
+    if view.presence is Presence.EXITED or view.launched_run == view.run:
+        return _ended_by_itself(view)
+    return Decision(Action.FAIL, "start_timeout") if late else Decision(Action.LAUNCH, look_again_at=now + WATCH)
+
+
+def _coming_up(view: View, now: datetime, *, late: bool) -> Decision:
+    if view.content_failed:
+        return Decision(Action.FAIL, "content_failed")
+    if view.ide_ready:
+        return Decision(Action.MARK_RUNNING)
+    if late:
+        return Decision(Action.FAIL, "start_timeout")
+    return _wait(now, WATCH)
+
+
+def _running(view: View, now: datetime) -> Decision:
+    if view.desired is not Desired.RUNNING or view.restart_pending:
+        return Decision(Action.BEGIN_STOP)
+    if view.presence is Presence.UNKNOWN:
+        return _wait(now, WATCH)
+    if view.presence is Presence.RUNNING and view.observed_run == view.run:
+        return Decision(Action.REST, look_again_at=now + REVIEW)
+    if view.running_since is not None and now - view.running_since > HEALTHY_AFTER:
+        return Decision(Action.RETRY, view.exit_reason or "run_ended")
+    return _ended_by_itself(view)
+
+
+def _ended_by_itself(view: View) -> Decision:
+    reason = view.exit_reason or "run_ended"
+    return Decision(Action.RETRY if view.interruptions < MOST_INTERRUPTIONS else Action.FAIL, reason)
+
+
+def _stopping(view: View, now: datetime) -> Decision:
+    if view.presence is Presence.ABSENT:
+        return Decision(Action.MARK_STOPPED)
+    if view.presence is Presence.RUNNING and now - view.progress_at > view.stop_timeout:
+        return Decision(Action.FAIL, "stop_timeout")
+    return _clear(view, now)
+
+
+def _stopped(view: View, now: datetime) -> Decision:
+    if view.presence is not Presence.ABSENT:
+        return _clear(view, now)
+    if view.desired is Desired.DELETED:
+        return Decision(Action.BEGIN_DELETE)
+    if view.desired is Desired.RUNNING:
+        return Decision(Action.START, look_again_at=now)
+    return Decision(Action.REST)
+
+
+def _failed(view: View, now: datetime) -> Decision:
+    if view.presence is not Presence.ABSENT:
+        return _clear(view, now)
+    if view.desired is Desired.DELETED:
+        return Decision(Action.BEGIN_DELETE)
+    if view.desired is Desired.RUNNING and view.generation > view.failed_generation:
+        return Decision(Action.START, look_again_at=now)
+    return Decision(Action.REST)
+
+
+def _deleting(view: View, now: datetime) -> Decision:
+    if view.presence is Presence.ABSENT:
+        return Decision(Action.MARK_DELETED)
+    return _clear(view, now)
+
+
+def _deleted(view: View, now: datetime) -> Decision:
+    if view.presence is not Presence.ABSENT:
+        return _clear(view, now)
+    if view.purge_at is not None and view.purge_at <= now:
+        return Decision(Action.PURGE)
+    return Decision(Action.REST, look_again_at=view.purge_at)
+
+
+def _purged(view: View, now: datetime) -> Decision:
+    if view.presence is not Presence.ABSENT:
+        return _clear(view, now)
+    return Decision(Action.REST) if view.purge_at is None else Decision(Action.DESTROY_VOLUME)
+
+
+def _clear(view: View, now: datetime) -> Decision:
+    """One step towards having no run."""
+    if view.presence is Presence.RUNNING:
+        return Decision(Action.STOP_RUN, look_again_at=now + SOON)
+    if view.presence is Presence.EXITED:
+        return Decision(Action.DESTROY_RUN, look_again_at=now)
+    return _wait(now, WATCH)
+
+
+def _wait(now: datetime, pause: timedelta) -> Decision:
+    return Decision(Action.WAIT, look_again_at=now + pause)
+
+
+_BY_STATE = {
+    State.PENDING: _pending,
+    State.STARTING: _starting,
+    State.RUNNING: _running,
+    State.STOPPING: _stopping,
+    State.STOPPED: _stopped,
+    State.FAILED: _failed,
+    State.DELETING: _deleting,
+    State.DELETED: _deleted,
+    State.PURGED: _purged,
+}

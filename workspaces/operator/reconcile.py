@@ -1,0 +1,117 @@
+"""One workspace, brought one or more steps nearer to what its owner wants.
+
+Every step may be interrupted, repeated, or run twice at once: rows change by compare-and-swap, the runtime's
+operations are idempotent, and a launch that turns out to be stale is looked at again at once.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from kernel import observe
+from kernel.errors import Failure
+from workspaces.models import Workspace
+from workspaces.operator.actions import ACTIONS, Step, fail, look_again, words
+from workspaces.operator.decide import Action, Decision, View, decide
+from workspaces.runtime.port import Observation, Presence, Runtime
+from workspaces.selectors import conditions_of
+from workspaces.services import conditions
+from workspaces.states import ConditionStatus, ConditionType, Desired, State
+
+log = structlog.get_logger(__name__)
+
+# A chain of immediate steps is short; this only bounds a mistake.
+MOST_STEPS = 12
+UNREACHABLE_PAUSE = timedelta(seconds=3)
+
+
+def reconcile(workspace_id: UUID, runtime: Runtime) -> None:
+    """Look, decide and act until there is nothing to do right now."""
+    structlog.contextvars.bind_contextvars(workspace=str(workspace_id))
+    for _ in range(MOST_STEPS):
+        workspace = Workspace.objects.select_related("repository", "owner").filter(pk=workspace_id).first()
+        if workspace is None:
+            return
+        seen = _observe(workspace, runtime)
+        decision = decide(view_of(workspace, seen), timezone.now())
+        observe.RECONCILES.labels(decision.action.value).inc()
+        if not _act(workspace, seen, decision, runtime):
+            return
+
+
+def _observe(workspace: Workspace, runtime: Runtime) -> Observation:
+    if State(workspace.state) is State.PENDING:
+        return Observation(Presence.ABSENT)
+    try:
+        return runtime.observe(workspace.slug)
+    except Failure as failure:
+        log.warning("observe_failed", failure=failure.code, detail=failure.log_text)
+        return Observation(Presence.UNKNOWN, reason=failure.code)
+
+
+def view_of(workspace: Workspace, seen: Observation) -> View:
+    """What a decision depends on, gathered."""
+    starting = workspace.state == State.STARTING.value
+    steps = {row.type: row.status for row in conditions_of(workspace)} if starting else {}
+    env = settings.ENVIRONMENT
+    return View(
+        state=State(workspace.state),
+        desired=Desired(workspace.desired),
+        generation=workspace.generation,
+        failed_generation=workspace.failure.get("generation", 0),
+        restart_pending=workspace.restart_pending,
+        run=workspace.run,
+        launched_run=workspace.launched_run,
+        interruptions=workspace.interruptions,
+        progress_at=workspace.progress_at,
+        running_since=workspace.started_at if workspace.state == State.RUNNING.value else None,
+        purge_at=workspace.purge_at,
+        presence=seen.presence,
+        observed_run=seen.run,
+        exit_reason=seen.reason,
+        ide_ready=steps.get(ConditionType.IDE.value) == ConditionStatus.DONE.value
+        and steps.get(ConditionType.CONTENT.value) == ConditionStatus.DONE.value,
+        content_failed=steps.get(ConditionType.CONTENT.value) == ConditionStatus.FAILED.value,
+        start_timeout=timedelta(seconds=env.start_timeout),
+        stop_timeout=timedelta(seconds=env.stop_timeout),
+    )
+
+
+def _act(workspace: Workspace, seen: Observation, decision: Decision, runtime: Runtime) -> bool:
+    """Do it. True when the next look should follow at once."""
+    if decision.action in {Action.REST, Action.WAIT}:
+        look_again(workspace, decision.look_again_at)
+        return False
+    try:
+        return ACTIONS[decision.action](Step(workspace, seen, decision, runtime))
+    except Failure as failure:
+        return _on_failure(workspace, decision, failure)
+
+
+def _on_failure(workspace: Workspace, decision: Decision, failure: Failure) -> bool:
+    """The runtime said no. What may pass is tried again until the start's deadline; the rest fails the workspace."""
+    log.warning("runtime_failed", action=decision.action.value, failure=failure.code, detail=failure.log_text)
+    starting = workspace.state == State.STARTING.value
+    late = timezone.now() - workspace.progress_at > timedelta(seconds=settings.ENVIRONMENT.start_timeout)
+    if starting and (late or not failure.temporary):
+        step: dict[str, Any] = {"code": failure.code, "message": failure.user_text, "next_step": failure.next_step}
+        conditions.put(workspace, ConditionType.CONTAINER, ConditionStatus.FAILED, now=timezone.now(), **step)
+        return fail(workspace, {**words(step), "responsible": failure.responsible})
+    if starting:
+        conditions.put(
+            workspace,
+            ConditionType.CONTAINER,
+            ConditionStatus.RUNNING,
+            now=timezone.now(),
+            code=failure.code,
+            message=failure.user_text,
+            next_step=failure.next_step,
+        )
+    look_again(workspace, timezone.now() + UNREACHABLE_PAUSE)
+    return False

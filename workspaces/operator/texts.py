@@ -1,0 +1,31 @@
+"""Why a workspace failed, in words for its owner: code -> (what happened, what to do, who is responsible)."""
+
+from __future__ import annotations
+
+INTERRUPTED = "The workspace's processes ended unexpectedly. It is being started again; your files are kept."
+RETRY = "Start the workspace again. Your files are kept."
+
+FAILURES: dict[str, tuple[str, str, str]] = {
+    "start_timeout": (
+        "The workspace made no progress for too long while starting.",
+        "Look at the log for the last step, then start it again. Your files are kept.",
+        "cluster",
+    ),
+    "stop_timeout": (
+        "The workspace did not end when asked, and is still being ended.",
+        "Wait until it is gone, then start it again. Your files are kept.",
+        "cluster",
+    ),
+    "runtime_silent": ("The place where workspaces run does not answer.", "Try again in a few minutes.", "cluster"),
+    "oom_killed": (
+        "The workspace used more memory than it is allowed and was ended.",
+        "Start it again and run less at once, or ask your administrator for more memory. Your files are kept.",
+        "user",
+    ),
+    "run_ended": ("The workspace's processes ended unexpectedly, several times in a row.", RETRY, "platform"),
+}
+
+
+def failure_of(code: str) -> tuple[str, str, str]:
+    """Text, next step and responsible party for a code; codes we have no words for are the platform's."""
+    return FAILURES.get(code, ("The workspace ended unexpectedly.", RETRY, "platform"))

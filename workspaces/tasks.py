@@ -1,0 +1,48 @@
+"""The operator's work, by name. A task takes ids, reads again, and returns at once when nothing is due."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from celery import shared_task
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from workspaces.operator import sweep as sweeper
+from workspaces.operator.reconcile import reconcile as reconcile_workspace
+from workspaces.services import activity
+from workspaces.services.runtimes import runtime
+
+# A busy or restarting database is waited for; the sweep is behind that.
+_PATIENT: dict[str, Any] = {
+    "autoretry_for": (OperationalError, InterfaceError),
+    "retry_backoff": 1,
+    "retry_backoff_max": 30,
+    "retry_jitter": True,
+    "max_retries": 5,
+}
+
+
+@shared_task(name="workspaces.reconcile", **_PATIENT)
+def reconcile(workspace_id: str) -> None:
+    """Bring one workspace nearer to what its owner wants."""
+    reconcile_workspace(UUID(workspace_id), runtime())
+
+
+@shared_task(name="workspaces.sweep", **_PATIENT)
+def sweep() -> None:
+    """Look at everything that is overdue."""
+    sweeper.sweep(now=timezone.now())
+
+
+@shared_task(name="workspaces.sweep_orphans", **_PATIENT)
+def sweep_orphans() -> None:
+    """Find runs and volumes that nobody owns."""
+    sweeper.sweep_orphans(runtime())
+
+
+@shared_task(name="workspaces.flush_activity", **_PATIENT)
+def flush_activity() -> None:
+    """Bring signs of activity to the database."""
+    activity.flush(now=timezone.now())
