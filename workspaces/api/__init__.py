@@ -1,0 +1,1 @@
+"""The workspace API, version 1."""

@@ -1,0 +1,85 @@
+"""A workspace's events: as JSON, or as server-sent events that a client can resume (HTML standard, section 9.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, StreamingHttpResponse
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from workspaces import selectors
+from workspaces.api import serializers as shapes
+from workspaces.live import KEEP_ALIVE_SECONDS, LONGEST_STREAM_SECONDS, Wakeups, event_frame, look, streaming
+from workspaces.models import Workspace
+
+
+class EventStream(BaseRenderer):
+    """Lets the REST framework accept `Accept: text/event-stream`; the stream itself is written below."""
+
+    media_type = "text/event-stream"
+    format = "sse"
+    charset = None
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
+        """Errors, which come before a stream begins, are JSON all the same."""
+        return json.dumps(data).encode()
+
+
+async def follow(workspace: Workspace, after: int) -> AsyncIterator[bytes]:
+    """History from `after` on, then what happens: `event` frames with ids, and `workspace` frames with its present."""
+    wakeups = Wakeups(workspace=str(workspace.pk))
+    ends = asyncio.get_running_loop().time() + LONGEST_STREAM_SECONDS
+    present: Any = None
+    yield b"retry: 1000\n\n"
+    try:
+        while asyncio.get_running_loop().time() < ends:
+            rows, now = await look(_look, workspace.pk, after)
+            for row in rows:
+                after = row["id"]
+                yield event_frame("event", row, after)
+            if now is None:
+                return
+            if now != present:
+                present = now
+                yield event_frame("workspace", now)
+            if not await wakeups.wait(KEEP_ALIVE_SECONDS):
+                yield b": still here\n\n"
+    finally:
+        await wakeups.close()
+
+
+def _look(pk: UUID, after: int) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    workspace = Workspace.objects.select_related("repository", "owner").filter(pk=pk).first()
+    if workspace is None:
+        return [], None
+    rows = [dict(shapes.EventSerializer(event).data) for event in selectors.events_of(workspace, after=after)]
+    context = {"conditions": selectors.conditions_of(workspace)}
+    return rows, json.loads(JSONRenderer().render(shapes.WorkspaceDetail(workspace, context=context).data))
+
+
+def resume_point(request: HttpRequest | Request) -> int:
+    """The id after which to go on: `Last-Event-ID`, else `?after=`, else 0. What is not a number counts as 0."""
+    text = request.headers.get("Last-Event-ID") or request.GET.get("after") or "0"
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+class WorkspaceEvents(APIView):
+    """The history of a workspace."""
+
+    renderer_classes = (JSONRenderer, EventStream)
+
+    def get(self, request: Request, workspace_id: UUID) -> Response | StreamingHttpResponse:
+        """Up to 500 entries after the given one; with `Accept: text/event-stream`, all that follow too."""
+        workspace = selectors.workspace_of(request.user, workspace_id)
+        after = resume_point(request)
+        if request.accepted_media_type == EventStream.media_type:
+            return streaming(follow(workspace, after))
+        rows = selectors.events_of(workspace, after=after)
+        return Response({"events": shapes.EventSerializer(rows, many=True).data})
