@@ -1,0 +1,68 @@
+"""The Celery application: queues, limits and the schedule of the sweeps."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, worker_ready
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("slipway")
+
+
+def configuration(redis_url: str) -> dict[str, Any]:
+    """Celery's settings for a broker at `redis_url`.
+
+    Tasks are short and idempotent: late acknowledgement repeats the ones that a killed worker was running, and a task
+    that outlives the visibility time-out merely runs twice.
+    """
+    return {
+        "broker_url": redis_url.replace("unix://", "redis+socket://", 1),
+        "broker_connection_retry_on_startup": True,
+        # A request must not hang on an absent broker: the sweep starts what could not be enqueued.
+        "broker_transport_options": {"visibility_timeout": 600, "socket_timeout": 5, "socket_connect_timeout": 2},
+        "task_publish_retry": False,
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_default_queue": "control",
+        "task_time_limit": 120,
+        "worker_prefetch_multiplier": 1,
+        "worker_hijack_root_logger": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "timezone": "UTC",
+        "beat_schedule": {
+            "sweep": {"task": "workspaces.sweep", "schedule": 5.0, "options": {"expires": 10}},
+            "flush-activity": {"task": "workspaces.flush_activity", "schedule": 30.0, "options": {"expires": 60}},
+            "sweep-orphans": {"task": "workspaces.sweep_orphans", "schedule": 300.0, "options": {"expires": 600}},
+            "forget": {"task": "accounts.forget_expired", "schedule": 3600.0, "options": {"expires": 3600}},
+        },
+    }
+
+
+@app.on_configure.connect
+def _configure(sender: Celery, **_: object) -> None:
+    from django.conf import settings  # noqa: PLC0415 - Celery is imported before Django is set up.
+
+    sender.conf.update(configuration(settings.REDIS_URL))
+
+
+@setup_logging.connect
+def _keep_our_logging(**_: object) -> None:
+    """Being connected is enough: Celery then leaves logging alone."""
+
+
+@worker_ready.connect
+def _say_ready(**_: object) -> None:
+    """Leave a mark that `manage.py up` waits for."""
+    from django.conf import settings  # noqa: PLC0415 - Celery is imported before Django is set up.
+
+    (settings.ENVIRONMENT.run / "worker.ready").touch()
+
+
+app.autodiscover_tasks()

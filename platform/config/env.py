@@ -1,0 +1,216 @@
+"""Every setting that comes from outside, read in this one place and checked when the process starts.
+
+A secret `NAME` may also be given as `NAME_FILE`, the path of a file that holds it. README lists all of them; a test
+compares that list with the fields below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+ROOT = Path(__file__).resolve().parents[2]
+# A Unix socket's address holds 108 bytes (unix(7)); a workspace adds up to 55 of its own below the run folder.
+LONGEST_RUN_DIR = 50
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The validated environment. Each field's metadata names its variable and says what it means."""
+
+    home: Path
+    run: Path
+    port: int
+    portal_url: str
+    database_url: str
+    redis_url: str
+    secret_key: str = dataclasses.field(repr=False)
+    internal_secret: str = dataclasses.field(repr=False)
+    debug: bool
+    web_workers: int
+    worker_threads: int
+    runtime: str
+    sandbox: str
+    workspace_cpu: float
+    workspace_memory: int
+    workspace_processes: int
+    github_api_url: str
+    github_url: str
+    github_token: str = dataclasses.field(repr=False)
+    allow_file_repositories: bool
+    provider_timeout: float
+    start_timeout: float
+    stop_timeout: float
+    stop_grace: float
+    trash_days: int
+    max_workspaces: int
+    log_format: str
+
+    @property
+    def domain(self) -> str:
+        """The host that the portal lives on and workspaces live under."""
+        return urlsplit(self.portal_url).hostname or "localhost"
+
+
+# Name, default and meaning of each variable: what README documents.
+# ruff: noqa: E501 - One line per variable reads best.
+VARIABLES: dict[str, tuple[str, str]] = {
+    "SLIPWAY_HOME": ("./var", "Data folder: database, workspaces, the editor's installation."),
+    "SLIPWAY_PORT": ("8000", "TCP port of the gateway, on 127.0.0.1."),
+    "SLIPWAY_PORTAL_URL": ("http://localhost:$SLIPWAY_PORT", "Where people reach the portal; workspaces are hosts below it."),
+    "DATABASE_URL": ("sqlite in SLIPWAY_HOME", "The database; postgres://user@host/name for PostgreSQL."),
+    "REDIS_URL": ("embedded Valkey", "Broker, cache and pub/sub; redis:// or unix://."),
+    "SLIPWAY_SECRET_KEY": ("made at first start", "Signs sessions and seals cookies. May come as SLIPWAY_SECRET_KEY_FILE."),
+    "SLIPWAY_INTERNAL_SECRET": ("made at first start", "Shared by gateway and web. May come as SLIPWAY_INTERNAL_SECRET_FILE."),
+    "SLIPWAY_DEBUG": ("false", "Django's debug pages; never where others can reach it."),
+    "SLIPWAY_WEB_WORKERS": ("1", "Web worker processes, 1 to 64."),
+    "SLIPWAY_WORKER_THREADS": ("8", "Threads of the control worker, 1 to 256."),
+    "SLIPWAY_RUNTIME": ("local", "Where workspaces run: local, or fake (no processes, for work on the portal)."),
+    "SLIPWAY_SANDBOX": ("auto", "auto: bubblewrap where it works, else a plain process and a warning; bwrap; none."),
+    "SLIPWAY_WORKSPACE_CPU": ("2", "Cores one workspace may use; 0 for no limit."),
+    "SLIPWAY_WORKSPACE_MEMORY": ("4294967296", "Bytes of memory one workspace may use; 0 for no limit."),
+    "SLIPWAY_WORKSPACE_PROCESSES": ("1024", "Processes and threads one workspace may have; 0 for no limit."),
+    "SLIPWAY_GITHUB_API_URL": ("https://api.github.com", "GitHub's REST API; https://HOST/api/v3 for GitHub Enterprise."),
+    "SLIPWAY_GITHUB_URL": ("https://github.com", "GitHub's web address, from which repositories are cloned."),
+    "SLIPWAY_GITHUB_TOKEN": ("none", "Token for private repositories and a higher rate limit. May come as SLIPWAY_GITHUB_TOKEN_FILE."),
+    "SLIPWAY_ALLOW_FILE_REPOSITORIES": ("false", "Allow file:// URLs: whoever may sign in can then clone any repository on this machine."),
+    "SLIPWAY_PROVIDER_TIMEOUT": ("6", "Seconds a repository host may take to answer, 1 to 60."),
+    "SLIPWAY_START_TIMEOUT": ("300", "Seconds without progress after which a start has failed."),
+    "SLIPWAY_STOP_TIMEOUT": ("120", "Seconds after which a stop that does not end is reported as failed."),
+    "SLIPWAY_STOP_GRACE": ("10", "Seconds between asking a workspace to end and ending it by force."),
+    "SLIPWAY_TRASH_DAYS": ("14", "Days for which a deleted workspace can be restored."),
+    "SLIPWAY_MAX_WORKSPACES": ("100", "Workspaces one person may have, those in the trash not counted."),
+    "SLIPWAY_LOG_FORMAT": ("console", "console or json."),
+}  # fmt: skip
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ImproperlyConfigured(f"{name} must be between {low:g} and {high:g}, not {value:g}")
+
+
+def _number(env: environ.Env, name: str, low: float, high: float) -> float:
+    text = env.str(name, default="").strip() or VARIABLES[name][0]
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be a number, not {text!r}") from error
+    _between(name, value, low, high)
+    return value
+
+
+def _flag(env: environ.Env, name: str) -> bool:
+    text = (env.str(name, default="").strip() or VARIABLES[name][0]).lower()
+    if text not in {"true", "false", "1", "0", "yes", "no"}:
+        raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}")
+    return text in {"true", "1", "yes"}
+
+
+def _choice(env: environ.Env, name: str, *choices: str) -> str:
+    text = env.str(name, default="").strip() or VARIABLES[name][0]
+    if text not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {text!r}")
+    return text
+
+
+def _secret(env: environ.Env, name: str) -> str:
+    path = env.str(f"{name}_FILE", default="")
+    if not path:
+        return str(env.str(name, default=""))
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}_FILE cannot be read: {error.strerror}") from error
+
+
+def _kept_secret(env: environ.Env, name: str, path: Path) -> str:
+    """The secret from outside, else the one kept in the data folder, else a new one that is kept from now on.
+
+    Several processes may start at once: the file is written apart and linked into place, so the first one wins.
+    """
+    given = _secret(env, name)
+    if given:
+        return given
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            Path(draft).unlink()
+    return path.read_text(encoding="utf-8").strip()
+
+
+def run_folder(home: Path) -> Path:
+    """Where sockets live: below the data folder, or in the temp folder where that path would be too long for them."""
+    below = home / "run"
+    if len(os.fsencode(below)) <= LONGEST_RUN_DIR:
+        return below
+    tag = hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
+    return Path(tempfile.gettempdir()) / f"slipway-{os.getuid()}-{tag}"
+
+
+def _url(env: environ.Env, name: str, default: str) -> str:
+    value = (env.str(name, default="").strip() or default).rstrip("/")
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ImproperlyConfigured(f"{name} must be an http or https address, not {value!r}")
+    return value
+
+
+def read(overrides: dict[str, str] | None = None) -> Environment:
+    """Read and check the process's environment.
+
+    Raises:
+        ImproperlyConfigured: a value is missing, malformed or out of range; the message names it.
+    """
+    env = environ.Env()
+    env.ENVIRON = {**os.environ, **(overrides or {})}
+    home = Path(env.str("SLIPWAY_HOME", default="") or ROOT / "var").expanduser().resolve()
+    run = run_folder(home)
+    port = int(_number(env, "SLIPWAY_PORT", 1, 65535))
+    values: dict[str, Any] = {
+        "home": home,
+        "run": run,
+        "port": port,
+        "portal_url": _url(env, "SLIPWAY_PORTAL_URL", f"http://localhost:{port}"),
+        "database_url": env.str("DATABASE_URL", default="") or f"sqlite:///{home / 'slipway.sqlite3'}",
+        "redis_url": env.str("REDIS_URL", default="") or f"unix://{run / 'valkey.sock'}",
+        "secret_key": _kept_secret(env, "SLIPWAY_SECRET_KEY", home / "secrets" / "secret_key"),
+        "internal_secret": _kept_secret(env, "SLIPWAY_INTERNAL_SECRET", home / "secrets" / "internal_secret"),
+        "debug": _flag(env, "SLIPWAY_DEBUG"),
+        "web_workers": int(_number(env, "SLIPWAY_WEB_WORKERS", 1, 64)),
+        "worker_threads": int(_number(env, "SLIPWAY_WORKER_THREADS", 1, 256)),
+        "runtime": _choice(env, "SLIPWAY_RUNTIME", "local", "fake"),
+        "sandbox": _choice(env, "SLIPWAY_SANDBOX", "auto", "bwrap", "none"),
+        "workspace_cpu": _number(env, "SLIPWAY_WORKSPACE_CPU", 0, 1024),
+        "workspace_memory": int(_number(env, "SLIPWAY_WORKSPACE_MEMORY", 0, 2**44)),
+        "workspace_processes": int(_number(env, "SLIPWAY_WORKSPACE_PROCESSES", 0, 2**22)),
+        "github_api_url": _url(env, "SLIPWAY_GITHUB_API_URL", VARIABLES["SLIPWAY_GITHUB_API_URL"][0]),
+        "github_url": _url(env, "SLIPWAY_GITHUB_URL", VARIABLES["SLIPWAY_GITHUB_URL"][0]),
+        "github_token": _secret(env, "SLIPWAY_GITHUB_TOKEN"),
+        "allow_file_repositories": _flag(env, "SLIPWAY_ALLOW_FILE_REPOSITORIES"),
+        "provider_timeout": _number(env, "SLIPWAY_PROVIDER_TIMEOUT", 1, 60),
+        "start_timeout": _number(env, "SLIPWAY_START_TIMEOUT", 1, 86_400),
+        "stop_timeout": _number(env, "SLIPWAY_STOP_TIMEOUT", 1, 86_400),
+        "stop_grace": _number(env, "SLIPWAY_STOP_GRACE", 0, 3_600),
+        "trash_days": int(_number(env, "SLIPWAY_TRASH_DAYS", 0, 3_650)),
+        "max_workspaces": int(_number(env, "SLIPWAY_MAX_WORKSPACES", 1, 1_000_000)),
+        "log_format": _choice(env, "SLIPWAY_LOG_FORMAT", "console", "json"),
+    }
+    return Environment(**values)
