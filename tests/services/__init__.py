@@ -1,0 +1,1 @@
+"""Services and the operator, on a real database."""

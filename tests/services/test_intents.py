@@ -1,0 +1,81 @@
+"""What people want, and what that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from kernel.errors import Conflict, Invalid
+from workspaces.models import Event, Workspace
+from workspaces.services import intents
+from workspaces.services.transition import transition
+from workspaces.states import Desired, Reason, State
+
+Factory = Callable[..., Workspace]
+
+
+def test_two_clicks_on_start_are_one_intent(owner: User, workspace_factory: Factory) -> None:
+    workspace = workspace_factory(owner, state="stopped", desired="stopped")
+    first = intents.start(workspace, actor=owner, now=timezone.now())
+    second = intents.start(Workspace.objects.get(), actor=owner, now=timezone.now())
+    assert (first.generation, second.generation) == (2, 2)
+    assert Event.objects.filter(kind="intent").count() == 1
+
+
+def test_start_after_a_failure_is_a_new_intent(owner: User, workspace_factory: Factory) -> None:
+    workspace = workspace_factory(owner, state="failed", failure={"generation": 1, "code": "x"})
+    assert intents.start(workspace, actor=owner, now=timezone.now()).generation == 2
+
+
+def test_the_last_intent_wins(owner: User, workspace_factory: Factory) -> None:
+    workspace = workspace_factory(owner, state="starting")
+    now = timezone.now()
+    intents.stop(workspace, actor=owner, now=now)
+    intents.start(workspace, actor=owner, now=now)
+    intents.delete(workspace, actor=owner, now=now)
+    assert (workspace.desired, workspace.generation) == (Desired.DELETED, 4)
+    with pytest.raises(Conflict) as refused:
+        intents.start(workspace, actor=owner, now=now)
+    assert refused.value.code == "workspace_deleting"
+    assert refused.value.next_step
+
+
+def test_an_intent_with_an_outdated_row_still_counts(owner: User, workspace_factory: Factory) -> None:
+    workspace = workspace_factory(owner, state="running")
+    outdated = Workspace.objects.get()
+    intents.restart(workspace, actor=owner, now=timezone.now())
+    intents.stop(outdated, actor=owner, now=timezone.now())
+    assert outdated.generation == 3
+    assert not Workspace.objects.get().restart_pending
+
+
+def test_a_transition_loses_quietly_to_whoever_was_first(owner: User, workspace_factory: Factory) -> None:
+    first, second = workspace_factory(owner, state="starting"), Workspace.objects.get()
+    now = timezone.now()
+    assert transition(first, State.RUNNING, now=now, reason=Reason.USER)
+    assert not transition(second, State.FAILED, now=now, reason=Reason.FAILURE)
+    assert Workspace.objects.get().state == "running"
+    assert Event.objects.filter(kind="state").count() == 1
+
+
+def test_a_transition_that_makes_no_sense_is_a_mistake(owner: User, workspace_factory: Factory) -> None:
+    with pytest.raises(ValueError, match="stopped -> running"):
+        transition(workspace_factory(owner, state="stopped"), State.RUNNING, now=timezone.now(), reason=Reason.USER)
+
+
+def test_restore_only_from_the_trash(owner: User, workspace_factory: Factory) -> None:
+    workspace = workspace_factory(owner, state="deleted", desired="deleted", purge_at=timezone.now())
+    restored = intents.restore(workspace, actor=owner, now=timezone.now())
+    assert (restored.state, restored.desired, restored.purge_at) == ("stopped", "stopped", None)
+    with pytest.raises(Conflict, match="not in the trash"):
+        intents.restore(workspace, actor=owner, now=timezone.now())
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 101, "a\x00b", "a\x1b[31m"])
+def test_a_name_must_be_a_name(owner: User, workspace_factory: Factory, name: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        intents.rename(workspace_factory(owner), name=name, actor=owner)
+    assert refused.value.field == "name"
