@@ -1,0 +1,52 @@
+"""One platform and one git server for all journeys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.git_http import GitServer
+from tests.support.platform import Platform
+
+DEVCONTAINER = """{
+  // JSON with comments, as people write it
+  "postCreateCommand": "echo prepared > prepared.txt",
+  "containerEnv": {"FROM_DEVCONTAINER": "yes"},
+  "customizations": {"vscode": {"settings": {"editor.fontSize": 15,},},},
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """A git server with a repository."""
+    root: Path = tmp_path_factory.mktemp("git")
+    with GitServer(root) as server:
+        server.create_repository(
+            "acme/rocket",
+            {
+                "README.md": "# Rocket\n",
+                "app.py": "print('lift-off')\n",
+                ".devcontainer/devcontainer.json": DEVCONTAINER,
+            },
+        )
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rocket(git_server: GitServer) -> str:
+    """Where the repository is."""
+    return f"{git_server.url}/acme/rocket.git"
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    """The platform, running."""
+    running = Platform(SLIPWAY_STOP_GRACE="3")
+    try:
+        running.start()
+        yield running
+    finally:
+        running.close()
