@@ -44,6 +44,8 @@ def environment(env: Environment) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(ROOT / "platform"), str(ROOT)]),
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "PYTHONUNBUFFERED": "1",
+        # Web answers /metrics for the worker too: both keep their numbers in files here.
+        "PROMETHEUS_MULTIPROC_DIR": str(env.run / "metrics"),
     }
 
 

@@ -24,8 +24,14 @@ START_SECONDS = Histogram(
     buckets=(0.5, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377),
 )
 RECONCILES = Counter("slipway_reconcile_runs_total", "Looks of the operator at one workspace.", ["action"])
-BACKLOG = Gauge("slipway_reconcile_overdue_workspaces", "Workspaces that the sweep found overdue.")
-ORPHANS = Gauge("slipway_runtime_orphans_count", "Runs and volumes in the runtime that no workspace owns.")
+BACKLOG = Gauge(
+    "slipway_reconcile_overdue_workspaces", "Workspaces that the sweep found overdue.", multiprocess_mode="mostrecent"
+)
+ORPHANS = Gauge(
+    "slipway_runtime_orphans_count",
+    "Runs and volumes in the runtime that no workspace owns.",
+    multiprocess_mode="mostrecent",
+)
 ENQUEUE_FAILURES = Counter("slipway_jobs_enqueue_failures_total", "Jobs that the broker did not take.")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -13,6 +13,8 @@ import redis
 import redis.asyncio
 import structlog
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +25,13 @@ ACTIVITY = "slipway:activity"
 
 @functools.cache
 def client() -> redis.Redis:
-    """The process's shared, thread-safe client; its calls raise `redis.RedisError` within two seconds."""
-    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+    """The process's shared, thread-safe client; its calls raise `redis.RedisError` within two seconds.
+
+    It does not retry by itself: what is sent here is a nudge, and whoever needs more asks again.
+    """
+    return redis.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+    )
 
 
 def async_client() -> redis.asyncio.Redis:

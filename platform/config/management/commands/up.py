@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -54,7 +56,7 @@ class Command(BaseCommand):
             free_port(env.port)
             self._migrate()
             owner = accounts.ensure_owner()
-            (env.run / "worker.ready").unlink(missing_ok=True)
+            self._clear(env.run)
             self._warn()
             supervisor = Supervisor(
                 services(env, os.environ), environment(env), home=env.home, root=settings.BASE_DIR, say=self._say
@@ -69,6 +71,13 @@ class Command(BaseCommand):
             finally:
                 supervisor.stop()
                 self._say("Stopped. Workspaces that were running go on, and are found again at the next start.")
+
+    @staticmethod
+    def _clear(run: Path) -> None:
+        """Remove what the last start's processes left for each other."""
+        (run / "worker.ready").unlink(missing_ok=True)
+        shutil.rmtree(run / "metrics", ignore_errors=True)
+        (run / "metrics").mkdir()
 
     def _migrate(self) -> None:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
