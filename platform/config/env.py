@@ -19,8 +19,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 ROOT = Path(__file__).resolve().parents[2]
-# A Unix socket's address holds 108 bytes (unix(7)); a workspace adds up to 55 of its own below the run folder.
-LONGEST_RUN_DIR = 50
+# A Unix socket's address holds 108 bytes (unix(7)), and a workspace adds up to 60 of its own below the run folder.
+LONGEST_RUN_DIR = 39
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

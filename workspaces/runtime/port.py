@@ -38,6 +38,8 @@ class RunSpec:
         agent: the document handed to the agent (see `agent.spec`), JSON-serialisable, without secrets.
         secrets: handed to the agent apart from the document; never part of the hash, a log or a listing.
         limits: resources.
+        readable: absolute paths of the platform's machine that the run may read at the same place, such as a
+            repository in a folder. Adapters that run elsewhere refuse a spec that has any.
     """
 
     name: str
@@ -45,6 +47,7 @@ class RunSpec:
     agent: Mapping[str, Any]
     secrets: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     limits: Limits = Limits()
+    readable: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """Hex SHA-256 over all but the secrets: equal digests mean the same run."""
@@ -53,6 +56,7 @@ class RunSpec:
             "run": self.run,
             "agent": dict(self.agent),
             "limits": dataclasses.asdict(self.limits),
+            "readable": self.readable,
         }
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -73,7 +77,9 @@ class Observation:
     Attributes:
         run, digest: of the run found; None when absent or unknown.
         exit_code: 0..255, or negative for the signal that ended it; None unless exited, or when nobody saw it end.
-        reason: a short code where there is more to say, such as "oom_killed"; empty otherwise.
+        reason: a short code where there is more to say, empty otherwise: "starting" (accepted, but nothing runs yet, so
+            `started_at` is None), "oom_killed", "not_started" (the command could not be run), "rebooted" or
+            "supervisor_lost" (ended unseen).
         upstream: how the gateway reaches it: {"ide": "unix:/abs/path", "ports": "unix:/abs/folder"}.
         warnings: codes for the owner, such as "no_sandbox" when the workspace runs as a plain process.
     """
@@ -111,6 +117,7 @@ class Runtime(Protocol):
 
         Raises:
             SpecConflict: a run with another digest is still there. It is never killed for that.
+            PlatformFault: "volume_missing": call `ensure_volume` first. An empty one is never made up on the way.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -48,9 +49,16 @@ def run_spec(workspace: Workspace) -> RunSpec:
             "report_interval": REPORT_INTERVAL,
         },
         secrets={"run_token": run_token(workspace.pk, workspace.run)},
+        readable=_readable(workspace.repository.clone_url),
         limits=Limits(
             cpu=env.workspace_cpu or None,
             memory=env.workspace_memory or None,
             processes=env.workspace_processes or None,
         ),
     )
+
+
+def _readable(clone_url: str) -> tuple[str, ...]:
+    """A repository in a folder must be visible where it is cloned."""
+    parts = urlsplit(clone_url)
+    return (unquote(parts.path),) if parts.scheme == "file" else ()

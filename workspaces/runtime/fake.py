@@ -1,0 +1,240 @@
+"""A runtime without processes: to work on everything above it, and to see how that copes with a bad one.
+
+Its state is in memory, or in a folder, and then shared by all processes that name the same folder. It only plays the
+runtime: no agent reports anything. Variants come from `FakeOptions`: slow, hanging and failing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from workspaces.runtime.errors import ClusterFault, Failure, PlatformFault, SpecConflict, UserFault
+from workspaces.runtime.port import Listed, Observation, Presence, RunSpec, Runtime
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_FAULTS: dict[str, type[Failure]] = {"user": UserFault, "cluster": ClusterFault, "platform": PlatformFault}
+
+State = dict[str, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FakeOptions:
+    """How this fake behaves. Times are in seconds of the clock.
+
+    Attributes:
+        start_after: slow: so long a run is there with reason "starting" and no `started_at`.
+        stop_after: a polite stop takes so long; force ends it at once.
+        exit_after: a run ends by itself after this time; None: never.
+        exit_code, exit_reason: what is then seen.
+        hang_stop: hanging: no stop, polite or by force, ever ends a run, and it cannot be destroyed.
+        observe_unknown: hanging: `observe` and `list` cannot tell.
+        fail: failing: operation's name -> what it raises, before it does anything.
+    """
+
+    start_after: float = 0.0
+    stop_after: float = 0.0
+    exit_after: float | None = None
+    exit_code: int = 1
+    exit_reason: str = ""
+    hang_stop: bool = False
+    observe_unknown: bool = False
+    fail: Mapping[str, Failure] = dataclasses.field(default_factory=dict)
+
+
+class FakeRuntime:
+    """The port's `Runtime`, played.
+
+    Args:
+        options: how it behaves.
+        folder: where its state is kept; None: in this object.
+        clock: seconds that only grow, the same for all processes that share a folder.
+    """
+
+    def __init__(
+        self,
+        options: FakeOptions | None = None,
+        *,
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.options = options or FakeOptions()
+        self._folder = folder
+        self._clock = clock
+        self._memory: State = {}
+        self._lock = threading.RLock()
+
+    def ensure_volume(self, name: str) -> None:
+        """See the port."""
+        with self._state("ensure_volume", name) as state:
+            state.setdefault(name, {"run": None, "logs": {}})
+
+    def ensure_run(self, spec: RunSpec) -> Observation:
+        """See the port. The volume must be there."""
+        with self._state("ensure_run", spec.name) as state:
+            entry = state.get(spec.name)
+            if entry is None:
+                raise PlatformFault(
+                    "volume_missing", "The workspace's storage is not there.", "Try to start the workspace again."
+                )
+            if entry["run"] is None:
+                entry["run"] = {
+                    "run": spec.run,
+                    "digest": spec.digest(),
+                    "at": self._clock(),
+                    "end": None,
+                    "asked": None,
+                }
+                entry["logs"].setdefault(str(spec.run), []).append(self._line("The fake runtime plays this run."))
+            elif entry["run"]["digest"] != spec.digest():
+                raise SpecConflict(spec.name)
+            return self._see(spec.name, entry)
+
+    def observe(self, name: str) -> Observation:
+        """See the port."""
+        with self._state("observe", name) as state:
+            if self.options.observe_unknown:
+                return Observation(Presence.UNKNOWN)
+            return self._see(name, state.get(name))
+
+    def stop(self, name: str, *, grace: float) -> None:
+        """See the port."""
+        with self._state("stop", name) as state:
+            entry = state.get(name)
+            if entry is None or self._see(name, entry).presence is not Presence.RUNNING:
+                return
+            run, now = entry["run"], self._clock()
+            if run["asked"] is None:
+                run["asked"] = now
+            if now - run["asked"] >= grace and not self.options.hang_stop:
+                run["end"] = {"code": -signal.SIGKILL, "reason": ""}
+
+    def destroy_run(self, name: str) -> None:
+        """See the port."""
+        with self._state("destroy_run", name) as state:
+            entry = state.get(name)
+            if entry is None:
+                return
+            if self.options.hang_stop and self._see(name, entry).presence is Presence.RUNNING:
+                raise ClusterFault(
+                    "still_ending",
+                    "The workspace's processes are still ending.",
+                    "Wait a moment; Slipway tries again by itself.",
+                    retry_after=2,
+                )
+            entry["run"] = None
+
+    def destroy_volume(self, name: str) -> None:
+        """See the port."""
+        with self._state("destroy_volume", name) as state:
+            if state.get(name, {}).get("run") is not None:
+                raise PlatformFault(
+                    "volume_in_use", "The workspace is still running.", "Stop it first, then delete it."
+                )
+            state.pop(name, None)
+
+    def list(self) -> list[Listed]:
+        """See the port."""
+        with self._state("list", None) as state:
+            unknown = self.options.observe_unknown
+            return [
+                Listed(name, has_volume=True, presence=Presence.UNKNOWN if unknown else self._see(name, entry).presence)
+                for name, entry in sorted(state.items())
+            ]
+
+    def logs(self, name: str, *, run: int | None = None, limit: int = 1_048_576) -> bytes:
+        """See the port."""
+        with self._state("logs", name) as state:
+            logs: dict[str, list[str]] = state.get(name, {}).get("logs", {})
+            number = run if run is not None else max((int(key) for key in logs), default=0)
+            text = "".join(f"{line}\n" for line in logs.get(str(number), [])).encode()
+        if len(text) <= limit:
+            return text
+        tail = text[len(text) - limit :]
+        return tail[tail.find(b"\n") + 1 :]
+
+    def _see(self, name: str, entry: dict[str, Any] | None) -> Observation:
+        run = entry["run"] if entry is not None else None
+        if run is None:
+            return Observation(Presence.ABSENT)
+        end = run["end"] or self._own_end(run)
+        started = run["at"] + self.options.start_after
+        starting = self._clock() < started
+        root = self._folder or Path("/var/empty/slipway")
+        return Observation(
+            Presence.EXITED if end else Presence.RUNNING,
+            run=run["run"],
+            digest=run["digest"],
+            started_at=None if starting else datetime.fromtimestamp(started, UTC),
+            exit_code=end["code"] if end else None,
+            reason=end["reason"] if end else ("starting" if starting else ""),
+            upstream={}
+            if starting
+            else {"ide": f"unix:{root}/w/{name}/ide.sock", "ports": f"unix:{root}/w/{name}/ports"},
+        )
+
+    def _own_end(self, run: dict[str, Any]) -> dict[str, Any] | None:
+        now, options = self._clock(), self.options
+        if options.exit_after is not None and now >= run["at"] + options.exit_after:
+            return {"code": options.exit_code, "reason": options.exit_reason}
+        if run["asked"] is not None and not options.hang_stop and now >= run["asked"] + options.stop_after:
+            return {"code": 0, "reason": ""}
+        return None
+
+    def _line(self, text: str) -> str:
+        now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+        return json.dumps({"t": now.replace("+00:00", "Z"), "source": "agent", "level": "info", "text": text})
+
+    @contextlib.contextmanager
+    def _state(self, operation: str, name: str | None) -> Iterator[State]:
+        """The state, locked; what the block changed is kept."""
+        if name is not None and _LABEL.fullmatch(name) is None:
+            raise PlatformFault(
+                "invalid_name",
+                "This workspace has a name that Slipway cannot use.",
+                "Create the workspace again under another name.",
+                log_text=f"not a DNS label: {name!r}",
+            )
+        if operation in self.options.fail:
+            raise self.options.fail[operation]
+        with self._lock:
+            if self._folder is None:
+                yield self._memory
+                return
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / "fake.lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                path = self._folder / "fake.json"
+                state: State = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+                yield state
+                temporary = path.with_suffix(".new")
+                temporary.write_text(json.dumps(state), encoding="utf-8")
+                temporary.replace(path)
+
+
+def build(options: Mapping[str, Any]) -> Runtime:
+    """The fake from its settings: the fields of `FakeOptions` by name, and `folder`.
+
+    `fail` maps an operation to {"responsible": "user|cluster|platform", "code", "user_text", "next_step"}.
+    """
+    values = dict(options)
+    folder = values.pop("folder", None)
+    fail = {
+        operation: _FAULTS[fault.get("responsible", "cluster")](
+            fault.get("code", "fake_failure"),
+            fault.get("user_text", "The fake runtime fails."),
+            fault.get("next_step", ""),
+        )
+        for operation, fault in values.pop("fail", {}).items()
+    }
+    return FakeRuntime(FakeOptions(**values, fail=fail), folder=Path(folder) if folder else None)
