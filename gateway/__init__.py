@@ -1,0 +1,1 @@
+"""The gateway: the edge that carries HTTP and WebSocket to workspaces. It knows no Django and no database."""

@@ -1,0 +1,102 @@
+"""A listening socket with its connections: admission, time limits and drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from gateway.config import Config
+from gateway.downstream import Downstream, Handler
+
+_SWEEP_SECONDS = 1.0
+
+
+class Listener:
+    """Accepts connections and keeps account of them.
+
+    Args:
+        config: limits.
+        handler: answers each request.
+    """
+
+    def __init__(self, config: Config, handler: Handler) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.config = config
+        self.handler = handler
+        self.draining = False
+        self.connections: set[Downstream] = set()
+        self.address = ""
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def open(self, address: str, *, mode: int = 0o600) -> None:
+        """Listen on `unix:/path` or `host:port`; `mode` is that of the socket's file.
+
+        Raises:
+            OSError: the address cannot be used.
+        """
+        if address.startswith("unix:"):
+            path = Path(address.removeprefix("unix:"))
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            self._server = await self.loop.create_unix_server(lambda: Downstream(self), str(path), backlog=1024)
+            path.chmod(mode)
+            self.address = address
+        else:
+            host, _, port = address.rpartition(":")
+            self._server = await self.loop.create_server(
+                lambda: Downstream(self), host.strip("[]"), int(port), backlog=1024
+            )
+            self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        self._sweeper = self.loop.create_task(self._sweep())
+
+    def admit(self, connection: Downstream) -> bool:
+        """Whether one more connection is allowed; if so, it is counted from now on."""
+        if self.draining or len(self.connections) >= self.config.max_connections:
+            return False
+        self.connections.add(connection)
+        return True
+
+    def forget(self, connection: Downstream) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+
+    async def _sweep(self) -> None:
+        """Close what is over its time; one walk per second is cheaper than a timer per request."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = self.loop.time()
+            for connection in [c for c in self.connections if c.deadline < now]:
+                connection.abort()
+
+    def stop_accepting(self) -> None:
+        """First step of a drain: no new connections, idle ones closed, busy ones closed after their answer."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.keep_alive = False
+            if not connection.busy:
+                connection.close()
+
+    @property
+    def requests_in_flight(self) -> bool:
+        """Whether a request, other than an open WebSocket, is still being answered."""
+        return any(connection.busy and connection.tunnel is None for connection in self.connections)
+
+    def cut_all(self, code: int, reason: str) -> None:
+        """Last step of a drain: WebSockets get a close frame, everything else ends."""
+        for connection in list(self.connections):
+            connection.cut(code, reason)
+
+    async def close(self) -> None:
+        """End everything at once."""
+        self.stop_accepting()
+        for connection in list(self.connections):
+            connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self.address.startswith("unix:"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(self.address.removeprefix("unix:")).unlink()

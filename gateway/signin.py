@@ -1,0 +1,88 @@
+"""Brings a session from the portal to a workspace's own host by a one-time code.
+
+The portal's cookie never reaches workspace hosts. Instead the browser is sent to the portal with the hash of a nonce
+that only it holds; the portal answers with a code, bound to host and nonce, which the gateway redeems for a cookie of
+this host. A code that leaked, or that somebody else tries to plant, is useless without the nonce.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from gateway.config import Config
+from gateway.cookies import NONCE_COOKIE, WORKSPACE_COOKIE, cookie
+from gateway.downstream import Downstream, Request
+from gateway.hosts import Place
+from gateway.pages import BAD_CODE, NO_PAGE, STARTING, Reply, redirect
+from gateway.paths import is_local
+from gateway.web import Web, WebAway
+
+OWN_PATH = "/_slipway/"
+_ENTER = "/_slipway/enter"
+_NONCE_SECONDS = 600
+
+
+class SignIn:
+    """The gateway's half of the flow.
+
+    Args:
+        config: settings.
+        web: redeems codes.
+    """
+
+    def __init__(self, config: Config, web: Web) -> None:
+        self._config = config
+        self._web = web
+
+    def begin(self, request: Request, place: Place) -> Reply:
+        """Send the browser to the portal, and remember a nonce in it."""
+        nonce = secrets.token_urlsafe(32)
+        query = urlencode({
+            "label": place.label,
+            "state": hashlib.sha256(nonce.encode()).hexdigest(),
+            "next": request.target if is_local(request.target) else "/",
+        })  # fmt: skip
+        return redirect(
+            f"{self._config.portal_url}/gateway/enter?{query}",
+            cookies=(self._cookie(NONCE_COOKIE, nonce, _NONCE_SECONDS),),
+        )
+
+    async def own(self, client: Downstream, request: Request, place: Place) -> None:
+        """Answer a path that is reserved for the gateway."""
+        parts = urlsplit(request.target)
+        if parts.path != _ENTER or request.method != "GET":
+            client.reply(NO_PAGE.reply(page=request.page), head_only=request.method == "HEAD")
+            return
+        client.reply(await self._enter(request, place, parse_qs(parts.query)))
+
+    async def _enter(self, request: Request, place: Place, query: dict[str, list[str]]) -> Reply:
+        target = query.get("next", ["/"])[0]
+        if not is_local(target) or target.startswith(OWN_PATH):
+            target = "/"
+        nonce = cookie(request.message.headers.getall("Cookie", []), NONCE_COOKIE)
+        code = query.get("code", [""])[0]
+        refused = BAD_CODE.reply(page=request.page)
+        if not nonce or not code:
+            return refused
+        try:
+            status, answer = await self._web.post(
+                "/internal/redeem", {"code": code, "label": place.label, "nonce": nonce}
+            )
+        except WebAway:
+            return STARTING.reply(page=request.page)
+        value = answer.get("cookie")
+        if status != 200 or not isinstance(value, str) or not _is_cookie_value(value):
+            return refused
+        kept = self._cookie(WORKSPACE_COOKIE, value, int(answer.get("max_age") or 0))
+        return redirect(target, status=303, cookies=(kept, self._cookie(NONCE_COOKIE, "", 0)))
+
+    def _cookie(self, name: str, value: str, seconds: int) -> str:
+        secure = "; Secure" if self._config.scheme == "https" else ""
+        return f"{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+
+
+def _is_cookie_value(value: str) -> bool:
+    """RFC 6265, section 4.1.1: no separators, spaces or control characters."""
+    return bool(value) and all("!" <= char <= "~" and char not in '",;\\' for char in value)

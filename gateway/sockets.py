@@ -1,0 +1,54 @@
+"""Connecting to a Unix socket whose folder belongs to the user's code.
+
+A workspace can write to the folder in which it offers its sockets. A symbolic link there could lead to the socket of
+another workspace, or to that of web. So the last steps of the path are walked without following links, and the inode
+that was checked is the one that is connected to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def pinned(path: str, *, depth: int) -> Iterator[str]:
+    """Give a path that leads to exactly the socket found at `path`, as long as the block runs.
+
+    Args:
+        path: absolute path of the socket.
+        depth: how many last components the workspace controls, 1 or 2.
+
+    Raises:
+        OSError: it does not exist, is no socket, or a link is in the way.
+    """
+    target = Path(path)
+    if not hasattr(os, "O_PATH"):
+        # Without O_PATH (not Linux) the check and the connection are two steps, which is the best there is.
+        _check([*target.parents[: depth - 1], target])
+        yield path
+        return
+    folder = os.open(target.parents[depth - 1], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in target.parts[-depth:-1]:
+            inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        found = os.open(target.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    finally:
+        os.close(folder)
+    try:
+        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+            raise ConnectionRefusedError(f"not a socket: {path}")
+        yield f"/proc/self/fd/{found}"
+    finally:
+        os.close(found)
+
+
+def _check(paths: list[Path]) -> None:
+    for path in paths:
+        if path.is_symlink():
+            raise ConnectionRefusedError(f"a symbolic link is in the way: {path}")

@@ -1,0 +1,140 @@
+"""Requests to workspaces: who may pass, and where to."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from gateway.access import Access, Authorizer, Grant, Key
+from gateway.activity import Activity
+from gateway.config import Config
+from gateway.cookies import WORKSPACE_COOKIE, CookieRules, cookie
+from gateway.downstream import Downstream, Request
+from gateway.forward import Forwarder, Route, Unreachable
+from gateway.hosts import Place
+from gateway.pages import (
+    FOREIGN_ORIGIN,
+    IDE_AWAY,
+    NOT_FOUND,
+    NOT_RUNNING,
+    SIGN_IN,
+    STARTING,
+    Reply,
+    port_silent,
+    redirect,
+)
+from gateway.signin import OWN_PATH, SignIn
+from gateway.upstream import Address
+from gateway.web import WebAway
+
+_TOKEN = "Bearer slp_"  # noqa: S105  # The start of every token of ours, not a secret.
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+# An answer younger than this is not doubted when the upstream refuses.
+_YOUNG_SECONDS = 2.0
+
+
+class Workspaces:
+    """Handles requests whose host names a workspace.
+
+    Args:
+        config: settings.
+        authorizer: decides.
+        forwarder: carries what may pass.
+        sign_in: handles those who are not signed in.
+        activity: counts real use.
+    """
+
+    def __init__(
+        self, config: Config, authorizer: Authorizer, forwarder: Forwarder, sign_in: SignIn, activity: Activity
+    ) -> None:
+        self._config = config
+        self._authorizer = authorizer
+        self._forwarder = forwarder
+        self._sign_in = sign_in
+        self._activity = activity
+        self._cookies = CookieRules(config.protected_cookies, config.domain)
+
+    async def handle(self, client: Downstream, request: Request, place: Place) -> None:
+        """Answer one request."""
+        if request.target.startswith(OWN_PATH):
+            await self._sign_in.own(client, request, place)
+            return
+        key = _key(request, place)
+        if not key.bearer and self._is_foreign(request, place):
+            client.reply(FOREIGN_ORIGIN.reply(page=request.page), head_only=request.method == "HEAD")
+            return
+        refusal = await self._pass(client, request, place, key)
+        if refusal is not None:
+            client.access = None
+            client.reply(refusal, head_only=request.method == "HEAD")
+
+    async def _pass(self, client: Downstream, request: Request, place: Place, key: Key) -> Reply | None:
+        """Forward the request if it may pass, else return what to say instead."""
+        try:
+            access = await self._authorizer.get(key, wake=request.page)
+            if access.grant.decision == "allow":
+                if await self._try(client, request, place, access):
+                    return None
+                # Allowed but not there: perhaps it was stopped a moment ago.
+                if client.loop.time() - access.asked > _YOUNG_SECONDS:
+                    self._authorizer.drop(key)
+                    access = await self._authorizer.get(key, wake=request.page)
+                    if access.grant.decision == "allow" and await self._try(client, request, place, access):
+                        return None
+        except WebAway:
+            return STARTING.reply(page=request.page)
+        return self._refusal(request, place, access.grant)
+
+    async def _try(self, client: Downstream, request: Request, place: Place, access: Access) -> bool:
+        """Forward; False when nothing listens there."""
+        grant = access.grant
+        client.access = access
+        on_input = None
+        if place.port is not None:
+            address = Address(f"{grant.ports}/{place.port}.sock", 2)
+            self._activity.touch(grant.workspace)
+        else:
+            address = Address(grant.ide, 1)
+        if request.websocket:
+            on_input = self._activity.typing(grant.workspace)
+        route = Route(place.kind, address, self._cookies, access.key.bearer, "", on_input)
+        try:
+            await self._forwarder.forward(client, request, route)
+        except Unreachable:
+            return False
+        return True
+
+    def _refusal(self, request: Request, place: Place, grant: Grant) -> Reply:
+        page = request.page
+        if grant.decision == "sign_in":
+            return self._sign_in.begin(request, place) if page else SIGN_IN.reply(page=False)
+        if grant.decision == "not_found":
+            return NOT_FOUND.reply(page=page)
+        if grant.decision == "not_running":
+            if page and grant.start_page:
+                joint = "&" if "?" in grant.start_page else "?"
+                return redirect(f"{grant.start_page}{joint}next={quote(request.target, safe='')}")
+            return NOT_RUNNING.reply(page=page)
+        return (port_silent(place.port) if place.port is not None else IDE_AWAY).reply(page=page)
+
+    def _is_foreign(self, request: Request, place: Place) -> bool:
+        """Whether another site may be acting with this browser's cookie.
+
+        A WebSocket handshake is not held back by the same-origin rule, so its Origin must be ours. A form of another
+        site may post to any address; for the editor that is refused too, programs on ports are left to decide.
+        """
+        headers = request.message.headers
+        origin = headers.get("Origin")
+        if not request.websocket and (request.method in _SAFE or place.kind == "port"):
+            return False
+        if origin is None:
+            return request.websocket or headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+        return origin.lower() != f"{self._config.scheme}://{request.host}".lower()
+
+
+def _key(request: Request, place: Place) -> Key:
+    headers = request.message.headers
+    authorization = headers.get("Authorization", "")
+    if authorization.startswith(_TOKEN):
+        return Key(place.slug, place.port, bearer=True, credential=authorization.removeprefix("Bearer "))
+    value = cookie(headers.getall("Cookie", ()), WORKSPACE_COOKIE)
+    return Key(place.slug, place.port, bearer=False, credential=value or "")

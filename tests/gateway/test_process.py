@@ -1,0 +1,219 @@
+"""The gateway as its own process: settings, drain, limits, and what stays out of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway.config import Config, ConfigError, read
+from tests.gateway.stage import EVENTS, OWNER, SECRET, StubWeb, Workspace, served, staged
+from tests.support.waiting import eventually_async
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Running:
+    """A gateway process in front of a stub web and a workspace."""
+
+    def __init__(self, process: Process, port: int, folder: Path, workspace: Workspace) -> None:
+        self.process, self.port, self.folder, self.workspace = process, port, folder, workspace
+        self.events: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        origin = f"demo.localhost:{self.port}"
+        return {"Host": origin, "Origin": f"http://{origin}", "Cookie": f"slipway_workspace={OWNER}"}
+
+    async def ready(self) -> int:
+        connector = aiohttp.UnixConnector(f"{self.folder}/admin.sock")
+        async with aiohttp.ClientSession(connector=connector) as session, session.get("http://admin/readyz") as answer:
+            return answer.status
+
+    async def unready(self) -> bool:
+        return await self.ready() == 503
+
+
+async def until(look: Callable[[], bool | Awaitable[bool]]) -> None:
+    await eventually_async(look)
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, *flags: str) -> AsyncIterator[Running]:
+    run = folder / "run"
+    (run / "ports").mkdir(parents=True)
+    (folder / "secret").write_text(SECRET + "\n")
+    workspace = Workspace()
+    app = workspace.app()
+    async with served(StubWeb(run).app(), folder / "web.sock"), served(app, run / "ide.sock"):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", "--port", "0", "--web", f"unix:{folder}/web.sock",
+            "--secret-file", f"{folder}/secret", "--admin", f"unix:{folder}/admin.sock", *flags,
+            cwd=ROOT, env={**os.environ, "SLIPWAY_GATEWAY_DOMAIN": "localhost"}, stdout=DEVNULL, stderr=PIPE,
+        )  # fmt: skip
+        assert process.stderr is not None
+        first = json.loads(await asyncio.wait_for(process.stderr.readline(), 15))
+        assert first["event"] == "gateway_listening"
+        here = Running(process, int(first["address"].rpartition(":")[2]), folder, workspace)
+        here.events = app[EVENTS]
+        try:
+            yield here
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+
+async def test_drain_finishes_requests_and_tells_websockets_to_go(short_folder: Path) -> None:
+    async with running(short_folder) as gateway, aiohttp.ClientSession() as session:
+        assert await gateway.ready() == 200
+        socket = await session.ws_connect(gateway.url("/ws"), headers=gateway.headers)
+        gateway.events.put_nowait(b"first,")
+        stream = await session.get(gateway.url("/sse"), headers=gateway.headers)
+        assert await stream.content.readuntil(b",") == b"first,"
+        gateway.process.send_signal(signal.SIGTERM)
+        await until(gateway.unready)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get(gateway.url("/"), headers=gateway.headers)
+        await socket.send_str("still open")
+        assert await socket.receive_str(timeout=5) == "still open"
+        for piece in (b"second", b""):
+            gateway.events.put_nowait(piece)
+        assert await asyncio.wait_for(stream.read(), 5) == b"second"
+        message = await socket.receive(timeout=5)
+        assert (message.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 1001)
+        assert await asyncio.wait_for(gateway.process.wait(), 5) == 0
+        assert not (short_folder / "admin.sock").exists()
+
+
+async def test_drain_does_not_wait_for_ever(short_folder: Path) -> None:
+    async with running(short_folder, "--drain-seconds", "0.2") as gateway, aiohttp.ClientSession() as session:
+        gateway.events.put_nowait(b"first,")
+        stream = await session.get(gateway.url("/sse"), headers=gateway.headers)
+        await stream.content.readuntil(b",")
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(gateway.process.wait(), 5) == 0
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await stream.read()
+
+
+async def test_a_second_signal_ends_it_at_once(short_folder: Path) -> None:
+    async with running(short_folder, "--drain-seconds", "100") as gateway, aiohttp.ClientSession() as session:
+        gateway.events.put_nowait(b"first,")
+        stream = await session.get(gateway.url("/sse"), headers=gateway.headers)
+        await stream.content.readuntil(b",")
+        gateway.process.send_signal(signal.SIGTERM)
+        await until(gateway.unready)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(gateway.process.wait(), 5) == 1
+        stream.close()
+
+
+async def test_the_process_loads_nothing_of_the_server(short_folder: Path) -> None:
+    code = "import sys, gateway.__main__; print([m for m in sys.modules if m.split('.')[0] in sys.argv[1:]])"
+    names = ("django", "config", "kernel", "accounts", "workspaces", "agent")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *names, cwd=ROOT, stdout=PIPE)
+    assert (await process.communicate())[0].strip() == b"[]"
+
+
+async def test_a_head_that_comes_too_slowly_is_cut_off(short_folder: Path) -> None:
+    async with staged(short_folder, header_seconds=0.5, idle_seconds=0.5) as stage:
+        reader, writer = await stage.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nX")
+        # A byte now and then does not put the clock back.
+        writer.write(b"-Slow")
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        reader, writer = await stage.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readuntil(b"}")
+        with contextlib.suppress(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 5)
+        assert not stage.gateway.public.connections
+
+
+async def test_connections_are_limited(short_folder: Path) -> None:
+    async with staged(short_folder, max_connections=2) as stage:
+        held = [await stage.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") for _ in range(2)]
+        for reader, _ in held:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        reader, _ = await stage.raw(b"")
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        held[0][1].close()
+        await eventually_async(lambda: len(stage.gateway.public.connections) == 1)
+        assert (await stage.ask("/", headers={"Host": "localhost"}))[0] == 200
+        held[1][1].close()
+
+
+async def test_a_thousand_connections_leave_nothing_behind(short_folder: Path) -> None:
+    async with staged(short_folder) as stage:
+        for _ in range(10):
+            sockets = await asyncio.gather(*[stage.connect() for _ in range(50)])
+            answers = await asyncio.gather(
+                *[stage.session.get(stage.url(), headers=stage.headers()) for _ in range(50)]
+            )
+            for each in answers:
+                each.close()
+            for socket in sockets:
+                assert socket._conn is not None
+                assert socket._conn.transport is not None
+                socket._conn.transport.abort()
+        # Those that the client keeps for reuse are its own.
+        await stage.session.close()
+        await eventually_async(lambda: not stage.gateway.public.connections and not stage.workspace.open_sockets)
+
+
+async def test_a_trusted_proxy_is_believed(short_folder: Path) -> None:
+    config = read(["--trusted-proxies", "127.0.0.0/8,::1", "--web", "unix:/x"], {"SLIPWAY_INTERNAL_SECRET": "s"})
+    async with staged(short_folder, trusted_proxies=config.trusted_proxies) as stage:
+        headers = stage.headers(
+            X_Forwarded_For="10.0.0.1",
+            X_Forwarded_Proto="https",
+            X_Forwarded_Host="demo.example",
+            X_Request_ID="abc-12345",
+        )
+        seen = (await stage.ask(headers=headers))[2]["headers"]
+        assert seen["X-Forwarded-For"] == "10.0.0.1, 127.0.0.1"
+        assert (seen["X-Forwarded-Proto"], seen["X-Forwarded-Host"]) == ("https", "demo.example")
+        assert seen["X-Request-ID"] == "abc-12345"
+
+
+def test_flags_win_over_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from-file\n")
+    environment = {
+        "SLIPWAY_GATEWAY_WEB": "http://127.0.0.1:9000",
+        "SLIPWAY_GATEWAY_PORT": "9",
+        "SLIPWAY_GATEWAY_DRAIN_SECONDS": "2.5",
+        "SLIPWAY_INTERNAL_SECRET": "from-environment",
+    }
+    config = read(["--port", "10", "--secret-file", str(tmp_path / "secret"), "--domain", ".Example.ORG"], environment)
+    assert config == Config(
+        port=10, web="http://127.0.0.1:9000", drain_seconds=2.5, secret="from-file", domain="example.org"
+    )
+    assert "from-file" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--web", "ftp://x"], "web"),
+        (["--web", "unix:/x"], "secret"),
+        (["--web", "unix:/x", "--secret-file", "/nonexistent"], "secret_file"),
+        (["--web", "unix:/x", "--port", "many"], "port"),
+        (["--web", "unix:/x", "--trusted-proxies", "everybody"], "trusted_proxies"),
+    ],
+)
+def test_a_wrong_setting_is_named(flags: list[str], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        read(flags, {})
