@@ -1,0 +1,117 @@
+"""What the runtime hands to the agent: the only place that reads environment variables."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from agent.problems import Problem
+
+MARKER = "SLIPWAY_AGENT_SPEC"
+"""Stays in the environment of everything the workspace runs, so that its processes can be told from others."""
+
+# The agent's own interpreter settings would mislead the user's Python.
+_OWN_PYTHON = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timing:
+    """Durations in seconds. Each can be set by `SLIPWAY_AGENT_<NAME>`.
+
+    Attributes:
+        stall: a transfer that shows no sign of life for this long is given up.
+        retry: pause before the first repetition of a transfer; doubles each time.
+        command_grace: between the polite and the forced end of a lifecycle command.
+        ide_grace: the same for code-server.
+        report_timeout: for one report to be answered.
+        report_retry: longest pause between attempts while the platform is away.
+        git_status: between two looks at the state of the checkout.
+    """
+
+    stall: float = 60.0
+    retry: float = 1.0
+    command_grace: float = 3.0
+    ide_grace: float = 4.0
+    report_timeout: float = 10.0
+    report_retry: float = 10.0
+    git_status: float = 10.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Environment:
+    """Contract between runtime and agent. Paths are absolute.
+
+    Attributes:
+        spec_path, secrets_path: JSON documents.
+        run_dir: sockets of this run; empty at start, not kept.
+        state_dir: markers that outlive stops.
+        platform: `unix:/path` or `http(s)://host:port`; None when nobody wants reports.
+        node, ide: Node's binary and code-server's entry script.
+        home: the user's home folder, on the volume.
+        variables: for whatever runs on the user's behalf: without the agent's own.
+    """
+
+    spec_path: Path
+    secrets_path: Path | None
+    run_dir: Path
+    state_dir: Path
+    platform: str | None
+    node: str
+    ide: str
+    home: Path
+    variables: Mapping[str, str]
+    timing: Timing = Timing()
+
+
+def _timing(source: Mapping[str, str]) -> Timing:
+    values: dict[str, float] = {}
+    for field in dataclasses.fields(Timing):
+        name = f"SLIPWAY_AGENT_{field.name.upper()}"
+        if name in source:
+            try:
+                values[field.name] = float(source[name])
+            except ValueError as error:
+                raise Problem("environment_invalid", f"{name} is not a number.") from error
+    return Timing(**values)
+
+
+def _for_children(source: Mapping[str, str]) -> Mapping[str, str]:
+    kept = {
+        name: value
+        for name, value in source.items()
+        if name == MARKER or (not name.startswith("SLIPWAY_") and name not in _OWN_PYTHON)
+    }
+    return MappingProxyType(kept)
+
+
+def read(source: Mapping[str, str] | None = None) -> Environment:
+    """Read and check the variables.
+
+    Raises:
+        Problem: `environment_invalid`, naming the variable.
+    """
+    source = os.environ if source is None else source
+
+    def required(name: str) -> str:
+        if not source.get(name):
+            raise Problem(
+                "environment_invalid", f"{name} is not set.", "This is a fault of the platform: tell its operator."
+            )
+        return source[name]
+
+    secrets = source.get("SLIPWAY_AGENT_SECRETS")
+    return Environment(
+        spec_path=Path(required(MARKER)),
+        secrets_path=Path(secrets) if secrets else None,
+        run_dir=Path(required("SLIPWAY_RUN_DIR")),
+        state_dir=Path(required("SLIPWAY_STATE_DIR")),
+        platform=source.get("SLIPWAY_PLATFORM") or None,
+        node=required("SLIPWAY_NODE"),
+        ide=required("SLIPWAY_IDE"),
+        home=Path(required("HOME")),
+        variables=_for_children(source),
+        timing=_timing(source),
+    )

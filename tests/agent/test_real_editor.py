@@ -1,0 +1,78 @@
+"""The agent with code-server itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from agent.transport import get_status
+from tests.agent.harness import Agent
+from tests.support.git_http import GitServer
+
+pytestmark = pytest.mark.node
+
+DEVCONTAINER = """{
+    // What people write.
+    "containerEnv": {"GREETING": "hello from ${localWorkspaceFolderBasename}"},
+    "postCreateCommand": "echo $GREETING > greeting.txt",
+    "customizations": {"vscode": {"settings": {"editor.tabSize": 7},
+        "extensions": ["tools/hello.vsix", "some.gallery"]}},
+}"""
+
+
+def extension() -> bytes:
+    """The smallest .vsix that VS Code takes."""
+    manifest = {"name": "hello", "publisher": "tests", "version": "1.0.0", "engines": {"vscode": "^1.80.0"}}
+    package = (
+        '<?xml version="1.0"?><PackageManifest Version="2.0.0"'
+        ' xmlns="http://schemas.microsoft.com/developer/vsx-schema/2011"><Metadata>'
+        '<Identity Language="en-US" Id="hello" Version="1.0.0" Publisher="tests"/></Metadata></PackageManifest>'
+    )
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("extension.vsixmanifest", package)
+        archive.writestr("extension/package.json", json.dumps(manifest))
+    return buffer.getvalue()
+
+
+def servers(agent: Agent) -> list[int]:
+    """Processes of code-server."""
+    return [pid for pid in agent.processes() if b"entry" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_from_repository_to_editor(real_agent: Agent, git_server: GitServer) -> None:
+    agent = real_agent
+    files: dict[str, str | bytes] = {"tools/hello.vsix": extension(), ".devcontainer/devcontainer.json": DEVCONTAINER}
+    agent.start(git_server.create_repository("app", files))
+
+    agent.wait_condition("content", "done", 60)
+    agent.wait_condition("ide", "done", 60)
+    agent.wait_condition("commands", "done", 60)
+    extensions = agent.wait_condition("extensions", "done", 60)
+
+    address = f"unix:{agent.run_dir / 'ide.sock'}"
+    assert get_status(address, f"/?folder={agent.folder}", timeout=20) == 200
+    assert (agent.folder / "greeting.txt").read_text() == "hello from app\n"
+    data = agent.state / "ide" / "data"
+    assert json.loads((data / "Machine" / "settings.json").read_text())["editor.tabSize"] == 7
+    assert json.loads((data / "User" / "settings.json").read_text())["chat.disableAIFeatures"] is True
+    assert list((agent.state / "ide" / "extensions").glob("tests.hello-1.0.0*")) != []
+    assert "some.gallery" in extensions["message"]
+    assert "extensions_skipped" in agent.platform.notices
+    assert "http://{{port}}-app-x1y2.localhost/" in agent.text("ide")
+    assert "bindings" not in agent.text("ide")
+
+    for pid in servers(agent)[:1]:
+        os.kill(pid, signal.SIGKILL)
+    agent.wait(lambda: "ide_restarted" in agent.platform.notices)
+    agent.wait_condition("ide", "done", 60)
+    assert get_status(address, f"/?folder={agent.folder}", timeout=20) == 200
+
+    assert agent.stop() == 0
+    assert agent.processes() == []
