@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.git_http import GitServer
+from tests.support.github import GitHubServer
 from tests.support.platform import Platform
+
+GITHUB_TOKEN = "ghp_of-the-installation"
 
 DEVCONTAINER = """{
   // JSON with comments, as people write it
@@ -42,9 +45,23 @@ def rocket(git_server: GitServer) -> str:
 
 
 @pytest.fixture(scope="session")
-def platform() -> Iterator[Platform]:
+def github() -> Iterator[GitHubServer]:
+    """A server that speaks GitHub's protocol, and knows one token."""
+    with GitHubServer() as server:
+        server.add_token(GITHUB_TOKEN)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def platform(github: GitHubServer) -> Iterator[Platform]:
     """The platform, running."""
-    running = Platform(SLIPWAY_STOP_GRACE="3")
+    running = Platform(
+        SLIPWAY_STOP_GRACE="3",
+        SLIPWAY_ALLOW_FILE_REPOSITORIES="true",
+        SLIPWAY_GITHUB_URL=github.url,
+        SLIPWAY_GITHUB_API_URL=github.api_url,
+        SLIPWAY_GITHUB_TOKEN=GITHUB_TOKEN,
+    )
     try:
         running.start()
         yield running
