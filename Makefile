@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := platform accounts workspaces gateway agent tests bench
 PYTEST_ARGS ?=
+# What touches the database passes on PostgreSQL too.
+ON_POSTGRES := tests/accounts tests/api tests/operator tests/portal tests/services
 
 .PHONY: help run sign-in setup dev test check format bench requirements schema clean
 
@@ -28,6 +30,7 @@ dev: $(VENV)/.dev ## install what tests and checks need
 test: $(VENV)/.dev ## run the tests; parts that need more than pip and npm are skipped where it is missing
 	@$(BIN)/python manage.py setup_ide
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@test -n "$(PYTEST_ARGS)" || $(BIN)/python -m tests.with_postgres $(ON_POSTGRES) -m "not browser"
 
 check: $(VENV)/.dev ## format, lint, import contracts, types, templates, spelling, migrations, deployment
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .

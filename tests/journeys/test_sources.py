@@ -54,7 +54,9 @@ def test_a_commit_of_github(platform: Platform, github: GitHubServer, tmp_path: 
     assert (checkout / "a.txt").read_text() == "first"
 
 
-@pytest.mark.parametrize("repo", ["acme/nothing", "ext::sh -c true", "--upload-pack=touch /tmp/x", "", "a b/c", "💥/💥"])
+@pytest.mark.parametrize(
+    "repo", ["acme/nothing", "ext::sh -c true", "--upload-pack=touch /tmp/x", "", "a b/c", "💥/💥"]
+)
 def test_what_cannot_be_cloned_is_refused_with_words(platform: Platform, repo: str) -> None:
     status, problem = platform.api("POST", "/workspaces", {"repo": repo})
     assert 400 <= status < 500

@@ -1,0 +1,149 @@
+"""The main job, in a real browser: from a sign-in link to typing in VS Code, and nothing lost on the way back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.conftest import ROOT, chromium
+from tests.support.platform import Platform
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.timeout(300)]
+
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+APP_ROW = '.explorer-folders-view .monaco-list-row:has-text("app.py")'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh window."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield context.new_page()
+    context.close()
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep a screenshot for the docs, where SLIPWAY_TEST_SCREENSHOTS asks for it."""
+    if os.environ.get("SLIPWAY_TEST_SCREENSHOTS"):
+        (ROOT / "docs" / "screenshots").mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=ROOT / "docs" / "screenshots" / f"{name}.png")
+
+
+def open_file_and_type_in_the_terminal(page: Page, checkout: Path) -> None:
+    """What somebody does in an editor; the proof is on disk."""
+    page.locator(APP_ROW).dblclick(timeout=60_000)
+    expect(page.locator(".monaco-editor .view-line").first).to_contain_text("lift-off", timeout=30_000)
+    page.keyboard.press("Control+Backquote")
+    terminal = page.locator(".terminal.xterm")
+    terminal.wait_for(timeout=30_000)
+    marker = checkout / "typed.txt"
+
+    def typed() -> bool:
+        # The shell's prompt may come later than the terminal's frame: what is typed too early is typed again.
+        terminal.click()
+        page.keyboard.type("echo $FROM_DEVCONTAINER $(id -un) > typed.txt\n", delay=15)
+        page.wait_for_timeout(1_500)
+        return marker.exists() and bool(marker.read_text().strip())
+
+    eventually(typed, timeout=40, what="the terminal writes a file")
+    assert marker.read_text().split() == ["yes", "dev"]
+
+
+def _id_of(platform: Platform, slug: str) -> str:
+    _, listed = platform.api("GET", "/workspaces?limit=200")
+    return next(str(entry["id"]) for entry in listed["results"] if entry["slug"] == slug)
+
+
+def test_from_a_sign_in_link_to_vs_code_and_back(platform: Platform, rocket: str, page: Page) -> None:
+    page.goto(platform.manage("sign_in_link"))
+    expect(page).to_have_url(f"{platform.url}/")
+    page.goto(f"{platform.url}/new")
+    page.get_by_role("combobox", name="Repository").fill(rocket)
+    page.get_by_role("combobox", name="Branch").focus()
+    expect(page.get_by_text("default branch main")).to_be_visible(timeout=10_000)
+    picture(page, "new")
+    page.get_by_label("Name", exact=False).last.fill("Moon shot")
+    page.get_by_role("button", name="Create and open").click()
+    page.wait_for_url("**/workspaces/*/start*")
+    slug = urlsplit(page.url).path.split("/")[2]
+    expect(page.get_by_text("Cloned acme/rocket")).to_be_visible(timeout=40_000)
+    picture(page, "start")
+
+    page.wait_for_url(f"http://{slug}.localhost:{platform.port}/**", timeout=60_000)
+    checkout = platform.home / "workspaces" / slug / "home" / "rocket"
+    open_file_and_type_in_the_terminal(page, checkout)
+    picture(page, "vscode")
+    assert (checkout / "prepared.txt").read_text() == "prepared\n"
+
+    page.goto(f"{platform.url}/workspaces/{slug}")
+    expect(page.locator("#log")).to_contain_text("postCreateCommand is done", timeout=20_000)
+    picture(page, "detail")
+    page.get_by_role("button", name="Stop Moon shot").click()
+    expect(page.get_by_text("Stopped", exact=True).first).to_be_visible(timeout=30_000)
+    assert platform.runs(slug) == []
+
+    workspace_id = _id_of(platform, slug)
+    page.goto(f"http://{slug}.localhost:{platform.port}/")
+    page.wait_for_selector(APP_ROW, timeout=90_000)
+    assert (checkout / "typed.txt").read_text().split() == ["yes", "dev"]
+
+    page.goto(f"{platform.url}/")
+    picture(page, "list")
+    page.goto(f"{platform.url}/workspaces/{slug}")
+    page.get_by_role("button", name="Delete Moon shot").click()
+    platform.wait_for(workspace_id, "deleted")
+    assert platform.runs(slug) == []
+    page.goto(f"{platform.url}/trash")
+    expect(page.get_by_text("Moon shot")).to_be_visible()
+    picture(page, "trash")
+    page.get_by_role("button", name="Restore Moon shot").click()
+    platform.wait_for(workspace_id, "stopped")
+    assert (checkout / "typed.txt").exists()
+    platform.api("DELETE", f"/workspaces/{workspace_id}")
+
+
+def test_signing_out_closes_the_editor(platform: Platform, rocket: str, page: Page) -> None:
+    workspace = platform.create(rocket)
+    platform.wait_for(workspace["id"], "running")
+    page.goto(platform.manage("sign_in_link"))
+    sockets: list[bool] = []
+    editor = page.context.new_page()
+
+    def watch(socket: object) -> None:
+        sockets.append(True)
+        socket.on("close", lambda _: sockets.pop())  # type: ignore[attr-defined]  # Playwright's own type is private.
+
+    editor.on("websocket", watch)
+    editor.goto(workspace["url"])
+    editor.wait_for_selector(APP_ROW, timeout=60_000)
+    assert sockets
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(f"{platform.url}/sign-in", timeout=10_000)
+
+    def closed() -> bool:
+        editor.wait_for_timeout(50)
+        return not sockets
+
+    eventually(closed, timeout=5, what="the editor's sockets close")
+    answer = editor.goto(workspace["url"])
+    assert answer is not None
+    assert urlsplit(editor.url).path == "/sign-in"
+    platform.api("DELETE", f"/workspaces/{workspace['id']}")
