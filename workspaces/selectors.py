@@ -131,20 +131,26 @@ def due(*, now: datetime, limit: int = 1000) -> list[UUID]:
 
 def log_lines(raw: bytes) -> list[dict[str, Any]]:
     """What an agent wrote, line by line; a line that is not the agent's (a crash, say) is kept as plain text."""
-    lines: list[dict[str, Any]] = []
-    for line in raw.decode("utf-8", "replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
-            entry = {"t": None, "source": "agent", "level": "error", "text": line}
-        lines.append(
-            {
-                "time": entry.get("t"),
-                "source": str(entry.get("source", "agent")),
-                "level": str(entry.get("level", "info")),
-                "text": entry["text"],
-            }
-        )
-    return lines
+    lines = raw.decode("utf-8", "replace").split("\n")
+    return [_log_line(line) for line in lines if line.strip()]
+
+
+def _log_line(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        entry = None
+    if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
+        entry = {"source": "agent", "level": "error", "text": line}
+    time = entry.get("t")
+    return {
+        "time": _plain(time) if isinstance(time, str) else None,
+        "source": _plain(entry.get("source", "agent")),
+        "level": _plain(entry.get("level", "info")),
+        "text": _plain(entry["text"]),
+    }
+
+
+def _plain(text: Any) -> str:
+    """As text that can be encoded: JSON may hold halves of characters."""
+    return str(text).encode("utf-8", "replace").decode()

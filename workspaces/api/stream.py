@@ -9,11 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from kernel.shapes import PROBLEMS
 from workspaces import selectors
 from workspaces.api import serializers as shapes
 from workspaces.live import KEEP_ALIVE_SECONDS, LONGEST_STREAM_SECONDS, Wakeups, event_frame, look, streaming
@@ -75,6 +78,20 @@ class WorkspaceEvents(APIView):
 
     renderer_classes = (JSONRenderer, EventStream)
 
+    @extend_schema(
+        operation_id="workspaces_events",
+        parameters=[
+            OpenApiParameter("after", int, description="Id of the last entry that is known already."),
+            OpenApiParameter(
+                "Last-Event-ID", str, OpenApiParameter.HEADER, description="The same, as browsers send it."
+            ),
+        ],
+        responses={
+            (200, "application/json"): shapes.Events,
+            (200, "text/event-stream"): OpenApiTypes.STR,
+            **PROBLEMS,
+        },
+    )
     def get(self, request: Request, workspace_id: UUID) -> Response | StreamingHttpResponse:
         """Up to 500 entries after the given one; with `Accept: text/event-stream`, all that follow too."""
         workspace = selectors.workspace_of(request.user, workspace_id)

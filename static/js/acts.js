@@ -1,0 +1,78 @@
+// Buttons that ask something of a workspace, through the API instead of a form.
+import { csrfToken } from "./dom.js";
+import { toast } from "./toasts.js";
+
+const ON_ITS_WAY = new Set(["workspace_not_deleted", "workspace_busy", "database_busy"]);
+const PATIENCE = 90;
+
+/** Send one request to the API; gives the answer's JSON, or throws an Error with the problem's code and text. */
+async function call(method, address) {
+  let answer;
+  try {
+    answer = await fetch(address, {
+      method,
+      headers: { Accept: "application/json", "X-CSRFToken": csrfToken() },
+    });
+  } catch {
+    throw new Error("Slipway cannot be reached. Check your connection, then try again.");
+  }
+  const body = await answer.json().catch(() => ({}));
+  if (answer.ok) return body;
+  if (answer.status === 401) location.reload();
+  const text = [body.detail ?? "This did not work.", body.next_step ?? "Try again."].filter(Boolean).join(" ");
+  throw Object.assign(new Error(text), { code: body.code });
+}
+
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+/** Restore; a workspace that is still on its way to the trash is waited for. */
+async function restore(address, name) {
+  let dismiss = null;
+  for (let tries = 0; tries < PATIENCE; tries += 1) {
+    try {
+      await call("POST", address);
+      dismiss?.();
+      toast(`${name} is back, with all its files.`);
+      return;
+    } catch (problem) {
+      if (!ON_ITS_WAY.has(problem.code) || tries === PATIENCE - 1) {
+        dismiss?.();
+        throw problem;
+      }
+      dismiss ??= toast(`${name} is restored as soon as it has reached the trash.`, { stays: 0 });
+      await pause(1000);
+    }
+  }
+}
+
+const complain = (problem) => toast(problem.message, { stays: 0 });
+
+async function act(button) {
+  const { act: verb, api, method, name } = button.dataset;
+  button.setAttribute("aria-busy", "true");
+  try {
+    if (verb === "restore") await restore(api, name);
+    else await call(method, api);
+    if (verb === "delete") {
+      toast(`${name} moved to the trash.`, {
+        action: "Undo",
+        act: () => restore(`${api}/restore`, name).catch(complain),
+      });
+    }
+    if (verb === "restore") button.closest(".row-trash")?.remove();
+  } catch (problem) {
+    complain(problem);
+  } finally {
+    button.removeAttribute("aria-busy");
+  }
+}
+
+/** Take over every button with `data-api`. */
+export function listen() {
+  document.addEventListener("submit", (event) => {
+    const button = event.submitter;
+    if (!button?.dataset.api) return;
+    event.preventDefault();
+    if (button.getAttribute("aria-busy") !== "true") act(button);
+  });
+}

@@ -1,0 +1,35 @@
+// Short notes at the bottom of the page.
+import { make } from "./dom.js";
+
+const STAYS = 10_000;
+
+/** Say `text`; with an action, offer a button. Errors stay until they are closed. */
+export function toast(text, { action = "", act = null, stays = STAYS } = {}) {
+  const shelf = document.getElementById("toasts");
+  const element = make("div", { class: "toast" }, make("p", {}, text));
+  const dismiss = () => element.remove();
+  if (act) {
+    const button = make("button", { class: "small", type: "button" }, action);
+    button.addEventListener("click", () => {
+      dismiss();
+      act();
+    });
+    element.append(button);
+  }
+  const close = make("button", { class: "small close", type: "button", "aria-label": "Close" }, "×");
+  close.addEventListener("click", dismiss);
+  element.append(close);
+  while (shelf.children.length > 2) shelf.firstChild.remove();
+  shelf.append(element);
+  let timer = 0;
+  const wait = () => {
+    if (stays) timer = setTimeout(dismiss, stays);
+  };
+  // Whoever is about to use it has all the time they need.
+  element.addEventListener("pointerenter", () => clearTimeout(timer));
+  element.addEventListener("focusin", () => clearTimeout(timer));
+  element.addEventListener("pointerleave", wait);
+  element.addEventListener("focusout", wait);
+  wait();
+  return dismiss;
+}

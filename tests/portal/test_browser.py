@@ -1,0 +1,225 @@
+"""The portal in a real browser: live, by keyboard, at phone width, and to somebody who cannot see it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.conftest import chromium
+from tests.support.platform import free_port
+from tests.support.valkey import ValkeyServer
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+SLUG = "rocket-bcdfg"
+pytestmark = pytest.mark.browser
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+# What a screen reader could not tell: controls without a name.
+UNNAMED = """() => [...document.querySelectorAll('a, button, input:not([type=hidden]), select, summary')]
+  .filter((e) => e.checkVisibility())
+  .filter((e) => !(e.ariaLabel || e.textContent.trim() || e.labels?.length || e.title))
+  .map((e) => e.outerHTML)"""
+
+
+class Portal:
+    """The web process alone, with a data folder of its own."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="slq-")
+        self.port = free_port()
+        self.url = f"http://localhost:{self.port}"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLIPWAY_", "DJANGO_"))}
+        self._environment = {
+            **kept,
+            "SLIPWAY_HOME": self._folder.name,
+            "SLIPWAY_PORT": str(self.port),
+            "SLIPWAY_RUNTIME": "fake",
+            "SLIPWAY_ALLOW_FILE_REPOSITORIES": "true",
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
+            "DATABASE_URL": "",
+            "REDIS_URL": "",
+        }
+        run = Path(self._folder.name) / "run"
+        run.mkdir()
+        self._valkey = ValkeyServer(run)
+
+    def _python(self, *arguments: str) -> None:
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, env=self._environment, check=True, capture_output=True)
+
+    def stage(self, what: str) -> None:
+        """See `tests.portal.stage`."""
+        self._python("-m", "tests.portal.stage", what)
+
+    def __enter__(self) -> Portal:
+        self._valkey.start()
+        self._python("manage.py", "migrate", "-v0")
+        command = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(self.port)]
+        self._process = subprocess.Popen(
+            [*command, "--timeout-graceful-shutdown", "1"],
+            cwd=ROOT, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        eventually(self._answers, timeout=30, what="the portal answers")
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        self._valkey.stop()
+        self._folder.cleanup()
+
+
+@pytest.fixture(scope="module")
+def running_portal() -> Iterator[Portal]:
+    with Portal() as running:
+        yield running
+
+
+@pytest.fixture
+def portal(running_portal: Portal) -> Portal:
+    """The portal with one person and one stopped workspace."""
+    running_portal.stage("rows")
+    return running_portal
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, portal: Portal) -> Iterator[Page]:
+    """A signed-in page; anything that the browser complains about fails the test."""
+    context = browser.new_context(viewport={"width": 1100, "height": 800})
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda line: complaints.append(line.text) if "Content Security" in line.text else None)
+    opened.goto(portal.url)
+    opened.get_by_label("User name").fill("owner")
+    opened.get_by_label("Password").fill("owner has a long password")
+    opened.keyboard.press("Enter")
+    expect(opened.get_by_role("heading", name="Workspaces", exact=True)).to_be_visible()
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+def test_a_start_is_followed_without_a_reload_to_its_end(page: Page, portal: Portal) -> None:
+    row = page.locator(f"#w-{SLUG}")
+    expect(row.get_by_role("heading")).to_have_text("<b>Rocket</b>")
+    page.evaluate("window.same = true")
+    row.get_by_role("button", name="Start <b>Rocket</b>").click()
+    expect(row).to_contain_text("It starts in a moment.")
+    portal.stage("starting")
+    expect(row).to_contain_text("Cloning acme/rocket")
+    assert page.evaluate("window.same")
+    row.get_by_role("link", name="Watch").click()
+    expect(page.locator("[data-step=content]")).to_contain_text("Cloning acme/rocket")
+    portal.stage("failed")
+    expect(page.locator("#start_panel")).to_contain_text("The disk is full.")
+    expect(page.locator("#start_panel")).to_contain_text("Make room.")
+    expect(page.get_by_role("log")).to_contain_text("The fake runtime plays this run.")
+
+
+def test_a_running_workspace_opens_by_itself(page: Page, portal: Portal) -> None:
+    asked: list[str] = []
+    page.context.route(f"http://{SLUG}.localhost:{portal.port}/**", lambda route: route.fulfill(body="the editor"))
+    page.on("framenavigated", lambda frame: asked.append(frame.url))
+    page.goto(f"{portal.url}/workspaces/{SLUG}/start?next=/?folder=/x")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator("#start_panel")).to_contain_text("It starts in a moment.")
+    portal.stage("starting")
+    portal.stage("running")
+    page.wait_for_url(f"http://{SLUG}.localhost:{portal.port}/?folder=/x")
+    expect(page.locator("body")).to_have_text("the editor")
+
+
+def test_a_deletion_can_be_undone_by_keyboard(page: Page, portal: Portal) -> None:
+    row = page.locator(f"#w-{SLUG}")
+    row.locator("summary").focus()
+    page.keyboard.press("Enter")
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    expect(row.get_by_role("button", name="Delete")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(row).to_contain_text("Moving to trash")
+    page.get_by_role("button", name="Undo").focus()
+    page.keyboard.press("Enter")
+    portal.stage("deleting")
+    portal.stage("deleted")
+    expect(row).to_contain_text("Back from the trash", timeout=15_000)
+
+
+def test_suggestions_and_branches_are_picked_by_keyboard(page: Page, portal: Portal, tmp_path: Path) -> None:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
+    subprocess.run(["git", "init", "-q", "-b", "main", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, *identity, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    subprocess.run(["git", "-C", tmp_path, "branch", "feature/x"], check=True)
+    page.goto(f"{portal.url}/new")
+    page.keyboard.type("rocke")
+    expect(page.get_by_role("option", name="acme/rocket")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("listbox")).to_have_count(0)
+    page.get_by_role("combobox", name="Repository").fill(tmp_path.as_uri())
+    expect(page.locator("#repo-facts")).to_contain_text("default branch main")
+    page.keyboard.press("Tab")
+    page.keyboard.type("feat")
+    expect(page.get_by_role("option", name="feature/x")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("combobox", name="Branch")).to_have_value("feature/x")
+    page.get_by_role("button", name="Create and open").dblclick()
+    expect(page.locator("#start_panel")).to_be_visible()
+    page.goto(portal.url)
+    expect(page.locator(".row")).to_have_count(2)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_a_phone_and_names_its_controls(page: Page, portal: Portal, scheme: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+    for path in ("/", "/new", "/trash", f"/workspaces/{SLUG}", f"/workspaces/{SLUG}/start", "/nothing"):
+        page.goto(portal.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        assert page.evaluate(UNNAMED) == [], path
+        assert page.locator("h1").count() == 1, path
+        page.keyboard.press("Tab")
+        if path != "/new":
+            expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+
+
+def test_pages_work_without_scripts(browser: Browser, portal: Portal) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(portal.url)
+    page.get_by_label("User name").fill("owner")
+    page.get_by_label("Password").fill("owner has a long password")
+    page.get_by_role("button", name="Sign in").click()
+    page.locator("summary").click()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("status").filter(has_text="goes to the trash")).to_be_visible()
+    expect(page.locator(".row")).to_contain_text("Moving to trash")
+    context.close()

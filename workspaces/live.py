@@ -1,0 +1,91 @@
+"""Server-sent events (HTML standard, section 9.2): waking up when something may have happened, and writing frames.
+
+The API's stream and the portal's live pages share this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any, ParamSpec, TypeVar
+
+import redis.exceptions
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections
+from django.http import StreamingHttpResponse
+
+from kernel import redis as bus
+
+# A comment keeps proxies from closing a quiet stream, and finds out that the client is gone.
+KEEP_ALIVE_SECONDS = 15.0
+# Without word from Redis the database is asked this often: slower, but nothing is missed.
+LOOK_SECONDS = 2.0
+# A stream ends after this time; the browser reconnects, and is authenticated again.
+LONGEST_STREAM_SECONDS = 600.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Wakeups:
+    """Tells when something may have happened to a workspace (or, without one, to an owner's workspaces)."""
+
+    def __init__(self, *, workspace: str | None = None, owner: int | None = None) -> None:
+        self._key = "workspace" if workspace else "owner"
+        self._value = workspace or owner
+        self._client = bus.async_client()
+        self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
+        self._subscribed = False
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for news, at most so long; False when there was none. While Redis is away this is a pause."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        try:
+            if not self._subscribed:
+                await self._subscription.subscribe(bus.EVENTS)
+                self._subscribed = True
+                return True
+            while (left := deadline - loop.time()) > 0:
+                message = await self._subscription.get_message(timeout=left)
+                if message and json.loads(message["data"]).get(self._key) == self._value:
+                    return True
+        except (redis.exceptions.RedisError, OSError):
+            self._subscribed = False
+            await asyncio.sleep(max(0.0, min(LOOK_SECONDS, deadline - loop.time())))
+            return True
+        return False
+
+    async def close(self) -> None:
+        """Free the connection."""
+        await self._subscription.aclose()  # type: ignore[no-untyped-call]  # Untyped in redis-py.
+        await self._client.aclose()
+
+
+async def look(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Read from the database beside the event loop, and give the connection back: a stream lives for minutes, and a
+    connection that it kept would be one that nobody else can have."""
+
+    def read_and_release() -> T:
+        try:
+            return read(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    return await sync_to_async(read_and_release)()
+
+
+def event_frame(event: str, data: Any, number: int | str | None = None) -> bytes:
+    """One server-sent event; `number` is what a client sends back as `Last-Event-ID`."""
+    head = f"id: {number}\n" if number is not None else ""
+    return f"{head}event: {event}\ndata: {json.dumps(data, default=str)}\n\n".encode()
+
+
+def streaming(frames: AsyncIterator[bytes]) -> StreamingHttpResponse:
+    """The answer that carries a stream."""
+    return StreamingHttpResponse(
+        frames,
+        content_type="text/event-stream; charset=utf-8",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )

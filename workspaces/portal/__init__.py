@@ -1,0 +1,1 @@
+"""The portal: workspaces on pages for people. Views make one call into the domain; words live in `words`."""
