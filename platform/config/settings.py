@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 import environ
 from csp.constants import NONCE, NONE, SELF
@@ -51,6 +52,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "kernel.http.OneThreadMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
@@ -79,7 +81,10 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
     }
 else:
+    # A folder with a Unix socket is written with %2F, as in libpq's own URIs.
+    DATABASES["default"]["HOST"] = unquote(DATABASES["default"].get("HOST", ""))
     DATABASES["default"]["OPTIONS"] = {
+        **DATABASES["default"].get("OPTIONS", {}),
         # Requests run on many threads; a pool keeps the number of connections bounded.
         "pool": {"min_size": 1, "max_size": 16, "timeout": 10},
         "options": "-c lock_timeout=10s -c statement_timeout=30s",
@@ -136,7 +141,8 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
         "connect-src": [SELF],
-        "form-action": [SELF],
+        # Chromium applies this to where a form's answer leads: from the sign-in form to a workspace's own host.
+        "form-action": [SELF, ENVIRONMENT.portal_url.replace("://", "://*.", 1)],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
     },

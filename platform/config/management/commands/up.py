@@ -47,6 +47,7 @@ class Command(BaseCommand):
             (env.run, 0o711),
             (env.run / "agents", 0o755),
             (env.home / "log", 0o700),
+            (env.home / "static", 0o755),
         ):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(mode)
