@@ -74,8 +74,22 @@ def test_restore_only_from_the_trash(owner: User, workspace_factory: Factory) ->
         intents.restore(workspace, actor=owner, now=timezone.now())
 
 
+@pytest.mark.parametrize("state", ["pending", "starting", "running", "stopping", "stopped", "failed", "deleting"])
+def test_a_deletion_under_way_can_be_called_off(owner: User, workspace_factory: Factory, state: str) -> None:
+    workspace = workspace_factory(owner, state=state, desired="deleted")
+    restored = intents.restore(workspace, actor=owner, now=timezone.now())
+    assert (restored.state, restored.desired, restored.generation) == (state, "stopped", 2)
+
+
 @pytest.mark.parametrize("name", ["", "   ", "x" * 101, "a\x00b", "a\x1b[31m"])
 def test_a_name_must_be_a_name(owner: User, workspace_factory: Factory, name: str) -> None:
     with pytest.raises(Invalid) as refused:
         intents.rename(workspace_factory(owner), name=name, actor=owner)
     assert refused.value.field == "name"
+
+
+def test_two_clicks_on_start_after_a_failure_are_one_try(owner: User, workspace_factory: Factory) -> None:
+    workspace = workspace_factory(owner, state="failed", failure={"generation": 1, "code": "x"})
+    intents.start(workspace, actor=owner, now=timezone.now())
+    assert intents.start(Workspace.objects.get(), actor=owner, now=timezone.now()).generation == 2
+    assert Event.objects.filter(kind="intent").count() == 1

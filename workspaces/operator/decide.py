@@ -169,7 +169,8 @@ def _failed(view: View, now: datetime) -> Decision:
 
 def _deleting(view: View, now: datetime) -> Decision:
     if view.presence is Presence.ABSENT:
-        return Decision(Action.MARK_DELETED)
+        # Restored before it reached the trash: nothing of it is gone yet.
+        return Decision(Action.MARK_DELETED if view.desired is Desired.DELETED else Action.MARK_STOPPED)
     return _clear(view, now)
 
 

@@ -70,7 +70,8 @@ def _already(workspace: Workspace, desired: Desired, *, restart: bool) -> bool:
     if workspace.desired != desired.value:
         return False
     if desired is Desired.RUNNING and workspace.state == State.FAILED.value:
-        return False
+        # The first of two clicks already asked for another try, if the failure is of an earlier intent.
+        return bool(workspace.failure.get("generation", 0) < workspace.generation)
     running = workspace.state == State.RUNNING.value
     return not (restart and running and not workspace.restart_pending)
 
@@ -107,12 +108,16 @@ def _accept(
 
 
 def restore(workspace: Workspace, *, actor: User | None, now: datetime) -> Workspace:
-    """Take it out of the trash; it is stopped then, with all its files.
+    """Take it out of the trash, or call off its way there; it is stopped then, with all its files.
 
     Raises:
         Conflict: it is not in the trash, or its time was up and it is gone.
     """
     workspace.refresh_from_db()
+    if workspace.desired == Desired.DELETED.value and State(workspace.state) not in GONE:
+        if _accept(workspace, Desired.STOPPED, actor, now, Reason.RESTORED, restart=False):
+            return workspace
+        workspace.refresh_from_db()
     if workspace.state == State.PURGED.value:
         raise Conflict("workspace_purged", "This workspace was deleted for good.", "Create a new one.")
     if workspace.state != State.DELETED.value:
