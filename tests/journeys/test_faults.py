@@ -29,7 +29,7 @@ def _discard(platform: Platform, workspace: dict[str, Any]) -> None:
 
 
 STEPS: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "accepted": lambda seen: True,
+    "accepted": bool,
     "starting": lambda seen: seen["state"] == "starting",
     "container": lambda seen: _step(seen, "container") == "done",
     "content": lambda seen: _step(seen, "content") in {"running", "done"},

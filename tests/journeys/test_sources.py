@@ -19,7 +19,7 @@ def _started(platform: Platform, repo: str, **fields: str) -> Path:
     running = platform.wait_for(workspace["id"], "running", "failed")
     assert running["state"] == "running", running["failure"]
     name = running["repository"]["full_name"].rsplit("/", 1)[-1]
-    return platform.home / "workspaces" / running["slug"] / "home" / name
+    return platform.home / "workspaces" / str(running["slug"]) / "home" / str(name)
 
 
 def test_a_repository_in_a_folder(platform: Platform, tmp_path: Path) -> None:
