@@ -9,5 +9,5 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        """Register tasks by name and tell gateways when somebody signs out."""
-        from accounts import signals, tasks  # noqa: F401, PLC0415 - Models must be loaded first.
+        """Register tasks by name, describe tokens in the schema, and tell gateways when somebody signs out."""
+        from accounts import schema, signals, tasks  # noqa: F401, PLC0415 - Models must be loaded first.

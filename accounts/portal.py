@@ -10,12 +10,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts import services
+from accounts.forms import SignInForm
 
 
 class SignIn(LoginView):
     """The sign-in form; guesses are counted by django-axes."""
 
     template_name = "accounts/sign_in.html"
+    form_class = SignInForm
     redirect_authenticated_user = True
 
 

@@ -27,12 +27,14 @@ class Service:
         command: with absolute paths.
         ready: looks once, quickly, whether it does its work.
         stop_seconds: how long it may take to end after SIGTERM.
+        late: nobody waits for it, so it starts once the others work and leaves them the processor until then.
     """
 
     name: str
     command: tuple[str, ...]
     ready: Callable[[], bool]
     stop_seconds: float = 15.0
+    late: bool = False
 
 
 def environment(env: Environment) -> dict[str, str]:
@@ -103,7 +105,7 @@ def _beat(env: Environment) -> Service:
         sys.executable, "-m", "celery", "-A", "config", "beat", "--loglevel", "INFO",
         "--schedule", str(schedule), "--pidfile", "", "--max-interval", "5",
     )  # fmt: skip
-    return Service("beat", command, lambda: True, 5)
+    return Service("beat", command, lambda: True, 5, late=True)
 
 
 def _gateway(env: Environment) -> Service:

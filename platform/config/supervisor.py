@@ -161,14 +161,14 @@ class Supervisor:
         self._ended = True
 
     def start(self) -> None:
-        """Start everything at once, and return when all of it works.
+        """Start everything at once but what is late, and return when all of that works.
 
         Raises:
             CannotStart: something ended, or did not work within a minute.
         """
-        for running in self._running:
+        waiting = [running for running in self._running if not running.service.late]
+        for running in waiting:
             running.start()
-        waiting = list(self._running)
         ends = time.monotonic() + START_SECONDS
         while waiting and not self._ended:
             for running in list(waiting):
@@ -182,7 +182,10 @@ class Supervisor:
             time.sleep(0.03)
 
     def watch(self) -> None:
-        """Keep everything running until told to end."""
+        """Start what is late, and keep everything running until told to end."""
+        for running in self._running:
+            if running.service.late and not self._ended:
+                running.start()
         while not self._ended:
             now = time.monotonic()
             for running in self._running:

@@ -26,7 +26,10 @@ def looks_like_token(text: str, prefix: str) -> bool:
     """Whether prefix, length and checksum fit: cheap, and says nothing about validity."""
     body, check = text[len(prefix) : -6], text[-6:]
     return (
-        text.startswith(prefix) and len(body) == 32 and secrets.compare_digest(_checksum(body), check.encode().decode())
+        text.isascii()
+        and text.startswith(prefix)
+        and len(body) == 32
+        and secrets.compare_digest(_checksum(body), check)
     )
 
 

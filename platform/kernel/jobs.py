@@ -14,7 +14,7 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from kernel import observe
+from kernel import observe, redis
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +26,8 @@ def enqueue(task: str, *args: str | int, countdown: float = 0) -> None:
 
 def _send(task: str, args: tuple[str | int, ...], countdown: float) -> None:
     try:
+        # Celery's own connections try again for six seconds, which no request has; this one gives up at once.
+        redis.client().ping()
         current_app.tasks[task].apply_async(args=args, countdown=countdown)
     except (OperationalError, RedisError, ConnectionError, TimeoutError) as error:
         # Deliberately not raised: the row is committed and the sweep will find it.

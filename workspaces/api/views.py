@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -15,7 +16,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import signed_in
-from kernel.errors import Invalid
+from kernel.errors import Invalid, NotFound
+from kernel.shapes import PROBLEMS
 from workspaces import selectors
 from workspaces.api import serializers as shapes
 from workspaces.models import Workspace
@@ -23,7 +25,6 @@ from workspaces.services import create, intents, repositories
 from workspaces.services.runtimes import runtime
 from workspaces.states import State
 
-_PROBLEMS = dict.fromkeys((400, 401, 403, 404, 409, 422, 429, 503), shapes.Problem)
 _KEY = OpenApiParameter(
     "Idempotency-Key",
     OpenApiTypes.STR,
@@ -40,6 +41,18 @@ class Page(CursorPagination):
     max_page_size = 200
     page_size_query_param = "limit"
     ordering = ("-created_at", "-id")
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        """The rows of the page that the cursor names.
+
+        Raises:
+            NotFound: it is no cursor of ours.
+        """
+        try:
+            return super().paginate_queryset(queryset, request, view=view)
+        except (ValidationError, ValueError) as error:
+            # The framework decodes a cursor, but does not look whether it holds a time.
+            raise NotFound("cursor_invalid", "There is no such page.", "Begin again without `cursor`.") from error
 
 
 def _detail(workspace: Workspace, code: int = status.HTTP_200_OK, headers: dict[str, str] | None = None) -> Response:
@@ -65,7 +78,7 @@ class WorkspaceList(APIView):
             OpenApiParameter("limit", int, description="Entries per page, at most 200."),
             OpenApiParameter("cursor", str, description="From `next` or `previous`."),
         ],
-        responses={200: shapes.WorkspaceSerializer(many=True), **_PROBLEMS},
+        responses={200: shapes.WorkspacePage, **PROBLEMS},
     )
     def get(self, request: Request) -> Response:
         """List workspaces, newest first; without `state`, those in the trash are left out."""
@@ -89,7 +102,7 @@ class WorkspaceList(APIView):
         operation_id="workspaces_create",
         parameters=[_KEY],
         request=shapes.CreateWorkspace,
-        responses={201: shapes.WorkspaceDetail, **_PROBLEMS},
+        responses={201: shapes.WorkspaceDetail, **PROBLEMS},
     )
     def post(self, request: Request) -> Response:
         """Create a workspace and start it; everything slow happens after the answer."""
@@ -111,7 +124,7 @@ class WorkspaceList(APIView):
 class WorkspaceItem(APIView):
     """One workspace."""
 
-    @extend_schema(operation_id="workspaces_get", responses={200: shapes.WorkspaceDetail, **_PROBLEMS})
+    @extend_schema(operation_id="workspaces_get", responses={200: shapes.WorkspaceDetail, **PROBLEMS})
     def get(self, request: Request, workspace_id: UUID) -> Response:
         """A workspace with the steps of its latest start."""
         return _detail(selectors.workspace_of(request.user, workspace_id))
@@ -119,7 +132,7 @@ class WorkspaceItem(APIView):
     @extend_schema(
         operation_id="workspaces_change",
         request=shapes.ChangeWorkspace,
-        responses={200: shapes.WorkspaceDetail, **_PROBLEMS},
+        responses={200: shapes.WorkspaceDetail, **PROBLEMS},
     )
     def patch(self, request: Request, workspace_id: UUID) -> Response:
         """Rename it. Its slug and addresses stay."""
@@ -127,7 +140,7 @@ class WorkspaceItem(APIView):
         wanted = _validated(shapes.ChangeWorkspace, request)
         return _detail(intents.rename(workspace, name=wanted["name"], actor=signed_in(request)))
 
-    @extend_schema(operation_id="workspaces_delete", responses={202: shapes.WorkspaceDetail, **_PROBLEMS})
+    @extend_schema(operation_id="workspaces_delete", responses={202: shapes.WorkspaceDetail, **PROBLEMS})
     def delete(self, request: Request, workspace_id: UUID) -> Response:
         """Put it in the trash, stopping it first. It can be restored until `purge_at`."""
         workspace = selectors.workspace_of(request.user, workspace_id)
@@ -144,7 +157,7 @@ class _Verb(APIView):
         """Accept the intent."""
         raise NotImplementedError
 
-    @extend_schema(request=None, responses={202: shapes.WorkspaceDetail, **_PROBLEMS})
+    @extend_schema(request=None, responses={202: shapes.WorkspaceDetail, **PROBLEMS})
     def post(self, request: Request, workspace_id: UUID) -> Response:
         """Accepted; asking again for what is so already changes nothing."""
         workspace = selectors.workspace_of(request.user, workspace_id)
@@ -196,7 +209,7 @@ class WorkspaceLogs(APIView):
             OpenApiParameter("run", int, description="Number of the run; the latest where empty."),
             OpenApiParameter("source", str, description="Only lines of this source, such as `postCreateCommand`."),
         ],
-        responses={200: shapes.LogLine(many=True), **_PROBLEMS},
+        responses={200: shapes.Log, **PROBLEMS},
     )
     def get(self, request: Request, workspace_id: UUID) -> Response:
         """The last MiB of a run's log, oldest line first."""
@@ -228,7 +241,7 @@ class RepositoryBranches(APIView):
             OpenApiParameter("repo", str, required=True, description="As in `POST /workspaces`."),
             OpenApiParameter("query", str, description="Part of the branch's name."),
         ],
-        responses={200: OpenApiTypes.OBJECT, **_PROBLEMS},
+        responses={200: shapes.RepositoryLook, **PROBLEMS},
     )
     def get(self, request: Request) -> Response:
         """What is known of a repository, and up to 50 of its branches."""
@@ -242,7 +255,7 @@ class RepositorySuggestions(APIView):
     @extend_schema(
         operation_id="repositories_search",
         parameters=[OpenApiParameter("query", str, description="What was typed so far.")],
-        responses={200: OpenApiTypes.OBJECT, **_PROBLEMS},
+        responses={200: shapes.Suggestions, **PROBLEMS},
     )
     def get(self, request: Request) -> Response:
         """Repositories used before, then those that the host finds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from django.utils import timezone
@@ -18,6 +19,17 @@ from workspaces.services.repositories import credential_for
 from workspaces.states import ConditionStatus, ConditionType
 
 
+class Number(serializers.FloatField):
+    """A number that is one: Python's `float` also takes "nan" and "inf", which neither times nor JSON have."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """See the base class."""
+        value = super().to_internal_value(data)
+        if not math.isfinite(value):
+            self.fail("invalid")
+        return value
+
+
 class SaidCondition(serializers.Serializer[Any]):
     """A step as the agent tells it; times are seconds ago, so that clocks need not agree."""
 
@@ -26,9 +38,9 @@ class SaidCondition(serializers.Serializer[Any]):
     code = serializers.CharField(max_length=60, allow_blank=True, default="")
     message = serializers.CharField(max_length=2000, allow_blank=True, default="")
     next_step = serializers.CharField(max_length=2000, allow_blank=True, default="")
-    progress = serializers.FloatField(min_value=0, max_value=1, allow_null=True, default=None)
-    started_ago = serializers.FloatField(min_value=0, max_value=10**9, allow_null=True, default=None)
-    finished_ago = serializers.FloatField(min_value=0, max_value=10**9, allow_null=True, default=None)
+    progress = Number(min_value=0, max_value=1, allow_null=True, default=None)
+    started_ago = Number(min_value=0, max_value=10**9, allow_null=True, default=None)
+    finished_ago = Number(min_value=0, max_value=10**9, allow_null=True, default=None)
 
 
 class SaidGit(serializers.Serializer[Any]):
@@ -56,7 +68,7 @@ class Report(serializers.Serializer[Any]):
     conditions = serializers.ListField(child=SaidCondition(), max_length=16)
     git = SaidGit(allow_null=True, default=None)
     activity = serializers.DictField(
-        child=serializers.FloatField(min_value=0, allow_null=True), allow_empty=True, default=dict
+        child=Number(min_value=0, max_value=10**9, allow_null=True), allow_empty=True, default=dict
     )
     ports = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=65535), max_length=64, default=list

@@ -33,7 +33,7 @@ def _for_gateway(view: Answer) -> Callable[[HttpRequest], JsonResponse]:
             return problem_response(NotFound("not_found", "There is nothing here."), request)
         try:
             return JsonResponse(view(_document(request)))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return problem_response(Invalid("invalid_request", "This is not what a gateway sends."), request)
         except Failure as failure:
             return problem_response(failure, request)
@@ -59,9 +59,11 @@ def _text(body: dict[str, Any], key: str) -> str | None:
 def authorize(body: dict[str, Any]) -> dict[str, Any]:
     """May this request go to this workspace?"""
     port = body.get("port")
+    if port is not None and not (type(port) is int and 0 < port < 65536):
+        raise ValueError("port")
     return entering.authorize(
         slug=str(body["slug"]),
-        port=None if port is None else int(port),
+        port=port,
         cookie=_text(body, "cookie"),
         bearer=_text(body, "bearer"),
         wake=body.get("wake") is True,

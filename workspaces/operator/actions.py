@@ -11,18 +11,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from kernel import jobs, observe
-from workspaces.models import Workspace
-from workspaces.operator.decide import MOST_INTERRUPTIONS, REVIEW, Action, Decision
+from workspaces.models import Condition, Workspace
+from workspaces.operator.decide import HEALTHY_AFTER, REVIEW, Action, Decision
 from workspaces.operator.texts import INTERRUPTED, failure_of
 from workspaces.runtime.port import Observation, Runtime
 from workspaces.selectors import conditions_of
 from workspaces.services import conditions
 from workspaces.services.runtimes import run_spec
 from workspaces.services.transition import transition
-from workspaces.states import ConditionStatus, ConditionType, Reason, State
+from workspaces.states import ConditionStatus, ConditionType, Desired, Reason, State
 
 # A look that is due this soon is asked for by a message; later ones are the sweep's.
 NUDGE_WITHIN = timedelta(seconds=4)
@@ -79,17 +80,11 @@ def fail(workspace: Workspace, failure: dict[str, Any]) -> bool:
 
 def _start(step: Step) -> bool:
     workspace = step.workspace
-    if not transition(
-        workspace, State.STARTING, now=timezone.now(), reason=Reason(workspace.reason), **_fresh_run(workspace)
-    ):
-        return False
-    conditions.put(
-        workspace,
-        ConditionType.QUEUED,
-        ConditionStatus.DONE,
-        now=timezone.now(),
-        started_at=workspace.wanted_at,
-    )
+    now = timezone.now()
+    with transaction.atomic():
+        if not transition(workspace, State.STARTING, now=now, reason=Reason(workspace.reason), **_fresh_run(workspace)):
+            return False
+        conditions.put(workspace, ConditionType.QUEUED, ConditionStatus.DONE, now=now, started_at=workspace.wanted_at)
     return True
 
 
@@ -110,34 +105,34 @@ def _launch(step: Step) -> bool:
     begun = timezone.now()
     step.runtime.ensure_volume(workspace.slug)
     made = timezone.now()
-    conditions.put(workspace, ConditionType.VOLUME, ConditionStatus.DONE, now=made, started_at=begun)
     launched = step.runtime.ensure_run(run_spec(workspace))
-    still = Workspace.objects.filter(pk=workspace.pk, state=State.STARTING.value, run=workspace.run).update(
-        launched_run=workspace.run, warnings=list(launched.warnings), look_again_at=step.decision.look_again_at
-    )
-    if not still:
-        # Stopped or deleted meanwhile: the next look finds a run that nobody wants, and ends it.
-        return True
-    conditions.put(workspace, ConditionType.CONTAINER, ConditionStatus.DONE, now=timezone.now(), started_at=made)
-    return False
+    with transaction.atomic():
+        still = Workspace.objects.filter(pk=workspace.pk, state=State.STARTING.value, run=workspace.run).update(
+            launched_run=workspace.run, warnings=list(launched.warnings), look_again_at=step.decision.look_again_at
+        )
+        if still:
+            done = ConditionStatus.DONE
+            conditions.put(
+                workspace, ConditionType.VOLUME, done, now=timezone.now(), started_at=begun, finished_at=made
+            )
+            conditions.put(workspace, ConditionType.CONTAINER, done, now=timezone.now(), started_at=made)
+    # Stopped or deleted meanwhile: the next look finds a run that nobody wants, and ends it.
+    return not still
 
 
 def _retry(step: Step) -> bool:
     workspace = step.workspace
     text, _, _ = failure_of(step.decision.reason)
-    healthy = (
-        workspace.state == State.RUNNING.value
-        and step.decision.reason
-        and workspace.interruptions >= MOST_INTERRUPTIONS
-    )
+    now, since = timezone.now(), workspace.started_at
+    healthy = workspace.state == State.RUNNING.value and since is not None and now - since > HEALTHY_AFTER
     return transition(
         workspace,
         State.STARTING,
-        now=timezone.now(),
+        now=now,
         reason=Reason.INTERRUPTED,
         text=f"{text} It is being started again." if step.decision.reason == "oom_killed" else INTERRUPTED,
         interruptions=1 if healthy else workspace.interruptions + 1,
-        wanted_at=timezone.now(),
+        wanted_at=now,
         **_fresh_run(workspace),
     )
 
@@ -183,18 +178,31 @@ def _destroy_run(step: Step) -> bool:
 def _mark_stopped(step: Step) -> bool:
     workspace = step.workspace
     now = timezone.now()
-    return transition(workspace, State.STOPPED, now=now, reason=Reason(workspace.reason), stopped_at=now, ports=[])
+    # What is wanted next (a restart, the trash) must be found by the sweep even if this worker ends here.
+    next_look = None if workspace.desired == Desired.STOPPED.value else now
+    reason = Reason(workspace.reason)
+    return transition(
+        workspace, State.STOPPED, now=now, reason=reason, stopped_at=now, ports=[], look_again_at=next_look
+    )
 
 
 def _fail(step: Step) -> bool:
-    workspace = step.workspace
-    if step.decision.reason == "content_failed":
-        row = next(found for found in conditions_of(workspace) if found.type == ConditionType.CONTENT.value)
-        said = {"code": row.code or "content_failed", "message": row.message, "next_step": row.next_step}
-        return fail(workspace, {**words(said), "responsible": "user"})
-    text, next_step, responsible = failure_of(step.decision.reason)
-    said = {"code": step.decision.reason, "message": text, "next_step": next_step}
-    return fail(workspace, {**words(said), "responsible": responsible})
+    workspace, code = step.workspace, step.decision.reason
+    text, next_step, responsible = failure_of(code)
+    said = _said_by(workspace, code)
+    failure = {
+        "code": (said and said.code) or code,
+        "text": (said and said.message) or text,
+        "next_step": (said and said.next_step) or next_step,
+    }
+    return fail(workspace, {**failure, "responsible": responsible})
+
+
+def _said_by(workspace: Workspace, code: str) -> Condition | None:
+    """The step that knows more of a failure: what the agent said, or what the runtime said while it was waited for."""
+    telling = {"content_failed": ConditionType.CONTENT, "start_timeout": ConditionType.CONTAINER}.get(code)
+    found = (row for row in conditions_of(workspace) if row.type == telling and (row.code or row.message))
+    return next(found, None)
 
 
 def _begin_delete(step: Step) -> bool:

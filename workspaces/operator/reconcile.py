@@ -19,6 +19,7 @@ from kernel.errors import Failure
 from workspaces.models import Workspace
 from workspaces.operator.actions import ACTIONS, Step, fail, look_again, words
 from workspaces.operator.decide import Action, Decision, View, decide
+from workspaces.runtime.errors import SpecConflict
 from workspaces.runtime.port import Observation, Presence, Runtime
 from workspaces.selectors import conditions_of
 from workspaces.services import conditions
@@ -33,16 +34,20 @@ UNREACHABLE_PAUSE = timedelta(seconds=3)
 
 def reconcile(workspace_id: UUID, runtime: Runtime) -> None:
     """Look, decide and act until there is nothing to do right now."""
-    structlog.contextvars.bind_contextvars(workspace=str(workspace_id))
-    for _ in range(MOST_STEPS):
-        workspace = Workspace.objects.select_related("repository", "owner").filter(pk=workspace_id).first()
-        if workspace is None:
-            return
-        seen = _observe(workspace, runtime)
-        decision = decide(view_of(workspace, seen), timezone.now())
-        observe.RECONCILES.labels(decision.action.value).inc()
-        if not _act(workspace, seen, decision, runtime):
-            return
+    with structlog.contextvars.bound_contextvars(workspace=str(workspace_id)):
+        for _ in range(MOST_STEPS):
+            if not _step(workspace_id, runtime):
+                return
+
+
+def _step(workspace_id: UUID, runtime: Runtime) -> bool:
+    workspace = Workspace.objects.select_related("repository", "owner").filter(pk=workspace_id).first()
+    if workspace is None:
+        return False
+    seen = _observe(workspace, runtime)
+    decision = decide(view_of(workspace, seen), timezone.now())
+    observe.RECONCILES.labels(decision.action.value).inc()
+    return _act(workspace, seen, decision, runtime)
 
 
 def _observe(workspace: Workspace, runtime: Runtime) -> Observation:
@@ -99,7 +104,9 @@ def _on_failure(workspace: Workspace, decision: Decision, failure: Failure) -> b
     log.warning("runtime_failed", action=decision.action.value, failure=failure.code, detail=failure.log_text)
     starting = workspace.state == State.STARTING.value
     late = timezone.now() - workspace.progress_at > timedelta(seconds=settings.ENVIRONMENT.start_timeout)
-    if starting and (late or not failure.temporary):
+    # A run that a slower worker left behind is cleared away by the next looks.
+    passing = failure.temporary or isinstance(failure, SpecConflict)
+    if starting and (late or not passing):
         step: dict[str, Any] = {"code": failure.code, "message": failure.user_text, "next_step": failure.next_step}
         conditions.put(workspace, ConditionType.CONTAINER, ConditionStatus.FAILED, now=timezone.now(), **step)
         return fail(workspace, {**words(step), "responsible": failure.responsible})

@@ -6,6 +6,11 @@ INTERRUPTED = "The workspace's processes ended unexpectedly. It is being started
 RETRY = "Start the workspace again. Your files are kept."
 
 FAILURES: dict[str, tuple[str, str, str]] = {
+    "content_failed": (
+        "The repository could not be fetched.",
+        "Look at the log for the reason, then start the workspace again.",
+        "user",
+    ),
     "start_timeout": (
         "The workspace made no progress for too long while starting.",
         "Look at the log for the last step, then start it again. Your files are kept.",

@@ -32,13 +32,24 @@ def flush(*, now: datetime) -> int:
         since = float(client.get(CURSOR) or 0) - OVERLAP_SECONDS
         seen = cast("list[tuple[bytes, float]]", client.zrangebyscore(redis.ACTIVITY, since, "+inf", withscores=True))
         for start in range(0, len(seen), BATCH):
-            _write({uuid.UUID(key.decode()): score for key, score in seen[start : start + BATCH]})
+            _write(_by_id(seen[start : start + BATCH]))
         client.set(CURSOR, now.timestamp())
         client.zremrangebyscore(redis.ACTIVITY, "-inf", now.timestamp() - KEEP_SECONDS)
     except redis_library.RedisError as error:
         log.warning("activity_flush_failed", error=type(error).__name__)
         return 0
     return len(seen)
+
+
+def _by_id(seen: list[tuple[bytes, float]]) -> dict[uuid.UUID, float]:
+    """By workspace. A member that is no id is left out: it must not keep everybody else's from being written."""
+    found: dict[uuid.UUID, float] = {}
+    for key, score in seen:
+        try:
+            found[uuid.UUID(key.decode())] = score
+        except ValueError:
+            log.warning("activity_strange", member=repr(key[:60]))
+    return found
 
 
 def _write(seen: dict[uuid.UUID, float]) -> None:

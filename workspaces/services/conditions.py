@@ -11,6 +11,18 @@ from workspaces.models import Condition, Workspace
 from workspaces.services import events
 from workspaces.states import ConditionStatus, ConditionType, EventKind
 
+SAID = ("status", "code", "message", "next_step", "progress")
+
+
+def of_run(workspace: Workspace) -> dict[str, Condition]:
+    """The steps of the workspace's present run, by type, in one query."""
+    return {row.type: row for row in Condition.objects.filter(workspace=workspace, run=workspace.run)}
+
+
+def differs(row: Condition | None, said: dict[str, Any]) -> bool:
+    """Whether saying this of a step would change its row."""
+    return row is None or any(getattr(row, name) != value for name, value in said.items())
+
 
 def put(  # noqa: PLR0913 - The columns of the row, by name.
     workspace: Workspace,
@@ -38,7 +50,7 @@ def put(  # noqa: PLR0913 - The columns of the row, by name.
         "next_step": next_step,
         "progress": progress,
     }
-    if row is not None and all(getattr(row, name) == value for name, value in values.items()):
+    if not differs(row, values):
         return False
     values["started_at"] = (
         (row and row.started_at) or started_at or (None if status is ConditionStatus.WAITING else now)

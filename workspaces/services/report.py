@@ -11,6 +11,7 @@ from uuid import UUID
 import redis as redis_library
 import structlog
 from django.conf import settings
+from django.db import transaction
 
 from kernel import jobs, redis
 from kernel.errors import Conflict, Unauthenticated
@@ -20,6 +21,7 @@ from workspaces.states import AGENT_CONDITIONS, ConditionStatus, ConditionType, 
 
 log = structlog.get_logger(__name__)
 REPORT_INTERVAL = 15
+_WITH_RUN = frozenset({State.STARTING.value, State.RUNNING.value, State.STOPPING.value})
 _TOKEN = re.compile(r"slr_(?P<id>[0-9a-f]{32})\.(?P<run>[0-9]{1,10})\.(?P<proof>[0-9a-f]{64})")
 
 
@@ -38,7 +40,7 @@ def workspace_of_run(token: str) -> Workspace:
 
     Raises:
         Unauthenticated: it is not a token of ours, or its workspace is gone.
-        Conflict: it is, but a later run has taken over.
+        Conflict: it is, but that run is over or a later one has taken its place.
     """
     found = _TOKEN.fullmatch(token)
     workspace = None
@@ -46,8 +48,8 @@ def workspace_of_run(token: str) -> Workspace:
         workspace_id, run = UUID(found["id"]), int(found["run"])
         if hmac.compare_digest(_proof(workspace_id, run), found["proof"]):
             workspace = Workspace.objects.select_related("repository").filter(pk=workspace_id).first()
-            if workspace is not None and workspace.run != run:
-                raise Conflict("run_superseded", "A later run of this workspace has taken over.")
+            if workspace is not None and (workspace.run != run or workspace.state not in _WITH_RUN):
+                raise Conflict("run_superseded", "This run of the workspace is over.")
     if workspace is None:
         raise Unauthenticated("run_unknown", "This token is not valid for this run.")
     return workspace
@@ -55,54 +57,76 @@ def workspace_of_run(token: str) -> Workspace:
 
 def apply(workspace: Workspace, report: dict[str, Any], *, now: datetime) -> None:
     """Take in one report (validated by the internal API). Saying it twice changes nothing."""
-    progressed = False
-    for condition in report["conditions"]:
-        progressed |= _condition(workspace, condition, now)
+    news = _news(workspace, report["conditions"])
+    git = report["git"] or workspace.git
     changes = {
         name: value
-        for name, value in (("git", report["git"] or workspace.git), ("ports", sorted(report["ports"])))
+        for name, value in (("git", git), ("ports", sorted(report["ports"])))
         if getattr(workspace, name) != value
     }
-    if progressed and workspace.state == State.STARTING.value:
+    progressed = bool(news) and workspace.state == State.STARTING.value
+    if progressed:
         changes["progress_at"] = now
-    if changes:
-        Workspace.objects.filter(pk=workspace.pk, run=workspace.run).update(**changes)
-        events.announce(workspace)
-    for notice in report["notices"]:
-        _notice(workspace, notice)
+    notices = _untold(workspace, report["notices"])
+    if news or changes or notices:
+        with transaction.atomic():
+            _write(workspace, news, changes, notices, now)
+            if progressed:
+                jobs.enqueue("workspaces.reconcile", str(workspace.pk))
     _activity(workspace, report["activity"], now)
-    if progressed and workspace.state == State.STARTING.value:
-        jobs.enqueue("workspaces.reconcile", str(workspace.pk))
 
 
-def _condition(workspace: Workspace, said: dict[str, Any], now: datetime) -> bool:
-    kind = ConditionType(said["type"])
-    if kind not in AGENT_CONDITIONS:
-        return False
+def _news(workspace: Workspace, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The steps, of those that are an agent's to tell, that stand otherwise in the database."""
+    known = conditions.of_run(workspace)
+    return [
+        step
+        for step in said
+        if step["type"] in AGENT_CONDITIONS
+        and conditions.differs(known.get(step["type"]), {name: step[name] for name in conditions.SAID})
+    ]
+
+
+def _write(
+    workspace: Workspace,
+    news: list[dict[str, Any]],
+    changes: dict[str, Any],
+    notices: list[dict[str, str]],
+    now: datetime,
+) -> None:
+    """All of a report in one transaction: each commit costs a start a few milliseconds."""
 
     def ago(seconds: float | None) -> datetime | None:
         return None if seconds is None else now - timedelta(seconds=seconds)
 
-    return conditions.put(
-        workspace,
-        kind,
-        ConditionStatus(said["status"]),
-        now=now,
-        code=said["code"],
-        message=said["message"],
-        next_step=said["next_step"],
-        progress=said["progress"],
-        started_at=ago(said["started_ago"]),
-        finished_at=ago(said["finished_ago"]),
-    )
-
-
-def _notice(workspace: Workspace, notice: dict[str, str]) -> None:
-    mine = Event.objects.filter(workspace=workspace, kind=EventKind.NOTICE.value)
-    if not mine.filter(data__id=notice["id"]).exists():
-        events.record(
-            workspace, EventKind.NOTICE, text=notice["message"], data={"id": notice["id"], "code": notice["code"]}
+    for step in news:
+        conditions.put(
+            workspace,
+            ConditionType(step["type"]),
+            ConditionStatus(step["status"]),
+            now=now,
+            code=step["code"],
+            message=step["message"],
+            next_step=step["next_step"],
+            progress=step["progress"],
+            started_at=ago(step["started_ago"]),
+            finished_at=ago(step["finished_ago"]),
         )
+    if changes:
+        Workspace.objects.filter(pk=workspace.pk, run=workspace.run).update(**changes)
+        events.announce(workspace)
+    for notice in notices:
+        data = {"id": notice["id"], "code": notice["code"]}
+        events.record(workspace, EventKind.NOTICE, text=notice["message"], data=data)
+
+
+def _untold(workspace: Workspace, notices: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The notices that the history does not have yet: agents repeat them until they know that they arrived."""
+    if not notices:
+        return []
+    told = Event.objects.filter(workspace=workspace, kind=EventKind.NOTICE.value).values_list("data__id", flat=True)
+    known = set(told.filter(data__id__in=[notice["id"] for notice in notices]))
+    return [notice for notice in notices if notice["id"] not in known]
 
 
 def _activity(workspace: Workspace, signals: dict[str, float | None], now: datetime) -> None:

@@ -11,8 +11,7 @@ import structlog
 from django.conf import settings
 
 from accounts.models import User
-from kernel import redis
-from kernel.errors import Failure
+from kernel.errors import Failure, Invalid
 from workspaces.models import Repository, Workspace
 from workspaces.repositories.cache import RedisCache
 from workspaces.repositories.port import Credential, RepositoryMetadata, Resolved
@@ -22,6 +21,9 @@ from workspaces.selectors import recent_repositories
 log = structlog.get_logger(__name__)
 
 MOST_BRANCHES = 50
+# What the columns hold.
+LONGEST_NAME = 400
+LONGEST_ID = 200
 
 
 @functools.cache
@@ -36,7 +38,7 @@ def providers() -> Providers:
         github_timeout=env.provider_timeout,
         git_timeout=env.provider_timeout,
     )
-    return build_providers(config, cache=RedisCache(redis.client()))
+    return build_providers(config, cache=RedisCache.from_url(settings.REDIS_URL))
 
 
 def resolve(text: str, *, branch: str | None) -> Resolved:
@@ -49,10 +51,23 @@ def resolve(text: str, *, branch: str | None) -> Resolved:
 
 
 def remember(metadata: RepositoryMetadata, *, now: datetime) -> Repository:
-    """Keep what the host said. A repository that was renamed keeps its row, found by the host's own id."""
+    """Keep what the host said. A repository that was renamed keeps its row, found by the host's own id.
+
+    Raises:
+        Invalid: its name is longer than any host makes them.
+    """
+    if len(metadata.full_name) > LONGEST_NAME:
+        raise Invalid(
+            "repository_name_too_long",
+            f"The repository's name is longer than {LONGEST_NAME} characters.",
+            "Use a repository with a shorter path.",
+            field="repo",
+        )
+    # Where a host has no ids, the address stands for one: it is found by that anyway.
+    external_id = metadata.external_id if len(metadata.external_id) <= LONGEST_ID else ""
     values = {
         "provider": metadata.provider,
-        "external_id": metadata.external_id,
+        "external_id": external_id,
         "full_name": metadata.full_name,
         "clone_url": metadata.clone_url,
         "web_url": metadata.web_url,
@@ -65,8 +80,8 @@ def remember(metadata: RepositoryMetadata, *, now: datetime) -> Repository:
         "fetched_at": now,
     }
     known = Repository.objects.filter(clone_url=metadata.clone_url).first()
-    if known is None and metadata.external_id:
-        known = Repository.objects.filter(provider=metadata.provider, external_id=metadata.external_id).first()
+    if known is None and external_id:
+        known = Repository.objects.filter(provider=metadata.provider, external_id=external_id).first()
     if known is None:
         row, _ = Repository.objects.update_or_create(clone_url=metadata.clone_url, defaults=values)
         return row
@@ -103,6 +118,8 @@ def suggest(user: User, query: str) -> list[dict[str, Any]]:
 
     A host that cannot be asked only makes the list shorter.
     """
+    # No name holds this, and PostgreSQL refuses to look for it.
+    query = query.replace("\x00", "")
     recent = recent_repositories(user, query=query)
     rows = [_suggestion(row.full_name, row.description, row.visibility == "private", row) for row in recent]
     known = {row.full_name for row in recent}

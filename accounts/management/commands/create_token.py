@@ -28,11 +28,15 @@ class Command(BaseCommand):
         if user is None:
             raise CommandError(f"There is no active user {options['user']!r}.")
         try:
+            life = timedelta(days=options["days"])
+        except (ValueError, OverflowError) as error:
+            raise CommandError("--days must be a number of days from 1 to 366.") from error
+        try:
             _, secret = services.create_token(
                 user=user,
                 name=options["name"],
                 scopes=options["scopes"].split(","),
-                life=timedelta(days=options["days"]),
+                life=life,
                 now=timezone.now(),
             )
         except Invalid as failure:
