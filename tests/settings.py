@@ -33,5 +33,8 @@ for _name in ("SLIPWAY_PORTAL_URL", "SLIPWAY_PORT", "SLIPWAY_SECRET_KEY", "SLIPW
 
 from config.settings import *  # noqa: E402, F403
 
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405 - From the product's settings.
+    # In a file, as in the product: SQLite in memory has other locks, and no WAL, for its threads.
+    DATABASES["default"]["TEST"] = {"NAME": f"{_folder}/test.sqlite3"}  # noqa: F405 - The same.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 WHITENOISE_AUTOREFRESH = True

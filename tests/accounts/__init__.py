@@ -1,0 +1,1 @@
+"""Who: tokens, sign-in links, sessions."""

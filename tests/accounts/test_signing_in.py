@@ -1,0 +1,173 @@
+"""Signing in and out, and who is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import time_machine
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import SignInLink, User
+from kernel import redis
+from tests.services.stage import together
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.django_db
+
+
+def _link(user: str = "owner") -> str:
+    out = StringIO()
+    call_command("sign_in_link", user, stdout=out)
+    return out.getvalue().strip()
+
+
+def _open(link: str, client: Client) -> Any:
+    parts = urlsplit(link)
+    return client.get(f"{parts.path}?{parts.query}")
+
+
+def _who(client: Client) -> str | None:
+    answer = client.get("/api/v1/me")
+    name: str | None = answer.json().get("username")
+    return name
+
+
+def test_a_link_signs_in_once(owner: User) -> None:
+    link = _link()
+    assert link.startswith("http://localhost:8000/sign-in/link?key=slk_")
+    first, second = Client(), Client()
+    answer = _open(link, first)
+    assert (answer.status_code, answer["Location"]) == (302, "/")
+    assert answer["Referrer-Policy"] == "no-referrer"
+    assert "no-store" in answer["Cache-Control"]
+    assert _who(first) == "owner"
+    answer = _open(link, second)
+    assert answer.status_code == 401
+    assert "make sign-in" in answer.content.decode()
+    assert _who(second) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_link_opened_at_once_signs_in_once(owner: User) -> None:
+    secret = services.create_sign_in_link(user=owner, now=timezone.now())
+    results = together([lambda: services.redeem_sign_in_link(secret, now=timezone.now())] * 4)
+    assert sum(isinstance(result, User) for result in results) == 1
+
+
+def test_a_link_ends_after_an_hour_and_with_the_next_one(owner: User) -> None:
+    first = _link()
+    second = _link()
+    assert _open(first, Client()).status_code == 401
+    with time_machine.travel(timezone.now() + timedelta(minutes=61)):
+        assert _open(second, Client()).status_code == 401
+    assert _open(second, Client()).status_code == 302
+
+
+def test_a_link_is_kept_as_a_digest_only(owner: User) -> None:
+    key = parse_qs(urlsplit(_link()).query)["key"][0]
+    assert key not in str(SignInLink.objects.get().__dict__)
+
+
+@pytest.mark.parametrize("key", ["", "x", "slk_" + "a" * 38, "%00", "%ff%fe", "a" * 5000])
+def test_a_link_that_is_none(key: str, db: None) -> None:
+    assert Client().get(f"/sign-in/link?key={key}").status_code == 401
+
+
+def test_a_disabled_user_has_no_way_in(owner: User) -> None:
+    link = _link()
+    User.objects.update(is_active=False)
+    assert _open(link, Client()).status_code == 401
+
+
+def test_the_owner_account_is_made_once_and_has_no_password(db: None) -> None:
+    owner = services.ensure_owner()
+    assert (owner.username, owner.is_superuser, owner.has_usable_password()) == ("admin", True, False)
+    assert services.ensure_owner().pk == owner.pk
+    for password in ("", "admin", owner.password):
+        assert Client().post("/sign-in", {"username": "admin", "password": password}).status_code == 200
+
+
+class Listener:
+    """A gateway's subscription."""
+
+    def __init__(self) -> None:
+        self.pubsub: Any = redis.client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        self.pubsub.subscribe(redis.REVOCATIONS)
+        self.pubsub.get_message(timeout=2)
+
+    def next(self) -> dict[str, str]:
+        message = eventually(lambda: self.pubsub.get_message(timeout=0.05), what="a revocation")
+        body: dict[str, str] = json.loads(message["data"])
+        return body
+
+
+@pytest.fixture
+def listener(transactional_db: None) -> Iterator[Listener]:
+    made = Listener()
+    yield made
+    made.pubsub.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sign_out_is_published_without_the_sessions_key(listener: Listener, owner_client: Client) -> None:
+    key = owner_client.session.session_key
+    assert key
+    assert owner_client.post("/sign-out").status_code == 302
+    assert listener.next() == {"session": services.session_tag(key)}
+    assert key not in services.session_tag(key)
+    assert _who(owner_client) is None
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("end", [lambda user: user.delete(), lambda user: _disable(user)], ids=["delete", "disable"])
+def test_the_end_of_a_user_is_published(listener: Listener, owner: User, end: Callable[[User], object]) -> None:
+    key = str(owner.pk)
+    end(owner)
+    assert listener.next() == {"user": key}
+
+
+def _disable(user: User) -> None:
+    user.is_active = False
+    user.save(update_fields=["is_active"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_end_of_a_token_is_published(listener: Listener, owner: User) -> None:
+    now = timezone.now()
+    token, _ = services.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=1), now=now)
+    services.revoke_token(token, now=now)
+    assert listener.next() == {"user": str(owner.pk)}
+
+
+def test_guessing_is_stopped_for_that_name_and_address_only(owner: User, member: User) -> None:
+    client = Client()
+
+    def guess(name: str, password: str, address: str = "192.0.2.1") -> int:
+        data = {"username": name, "password": password}
+        status: int = client.post("/sign-in", data, REMOTE_ADDR=address).status_code
+        return status
+
+    right = "owner has a long password"
+    assert {guess("owner", f"wrong {number}") for number in range(7)} == {200}
+    assert guess("owner", "wrong again") == 429
+    assert guess("owner", right) == 429
+    assert guess("member", "member has a long password") == 302
+    client.logout()
+    assert guess("owner", right, "192.0.2.2") == 302
+    client.logout()
+    with time_machine.travel(timezone.now() + timedelta(minutes=16)):
+        assert guess("owner", right) == 302
+
+
+@pytest.mark.parametrize("name", ["\x00", "x" * 5000, "", "🚀", "a\x00b"])
+def test_strange_names_are_only_wrong(db: None, name: str) -> None:
+    assert Client().post("/sign-in", {"username": name, "password": "x"}).status_code == 200

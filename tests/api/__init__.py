@@ -1,0 +1,1 @@
+"""The API and the internal addresses, through Django's test client."""

@@ -1,0 +1,102 @@
+"""Events as they happen: server-sent events that a client can resume."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
+from django.http import StreamingHttpResponse
+from django.test import AsyncClient
+from django.utils import timezone
+
+from accounts.models import User
+from tests.support.valkey import ValkeyServer
+from workspaces.models import Event, Workspace
+from workspaces.services import intents
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Factory = Callable[..., Workspace]
+
+
+class Reader:
+    """Takes frames from a stream, apart from comments."""
+
+    def __init__(self, response: StreamingHttpResponse) -> None:
+        self._parts = aiter(cast("AsyncIterator[bytes]", response.streaming_content))
+
+    async def frame(self) -> dict[str, str]:
+        while True:
+            text = (await asyncio.wait_for(anext(self._parts), 10)).decode()
+            fields = dict(line.split(": ", 1) for line in text.strip().splitlines() if not line.startswith(":"))
+            if "event" in fields:
+                return fields
+
+    async def close(self) -> None:
+        await cast("Any", self._parts).aclose()
+
+
+@asynccontextmanager
+async def _stream(workspace: Workspace, headers: dict[str, str], **extra: str) -> AsyncIterator[Reader]:
+    named = {"Accept": "text/event-stream", **headers, **extra}
+    response = await AsyncClient().get(f"/api/v1/workspaces/{workspace.pk}/events", headers=named)
+    assert response.status_code == 200
+    assert response["Content-Type"].startswith("text/event-stream")
+    reader = Reader(cast("StreamingHttpResponse", response))
+    try:
+        yield reader
+    finally:
+        await reader.close()
+        await sync_to_async(connections.close_all)()
+
+
+async def test_history_then_the_present_then_what_happens(
+    owner: User, bearer: Callable[..., dict[str, str]], workspace_factory: Factory
+) -> None:
+    workspace = await sync_to_async(workspace_factory)(owner, state="stopped", desired="stopped")
+    await sync_to_async(intents.start)(workspace, actor=owner, now=timezone.now())
+    headers = await sync_to_async(bearer)(owner)
+    async with _stream(workspace, headers) as reader:
+        first = await reader.frame()
+        assert (first["event"], json.loads(first["data"])["target"]) == ("event", "running")
+        present = await reader.frame()
+        assert (present["event"], json.loads(present["data"])["desired"]) == ("workspace", "running")
+        await sync_to_async(intents.stop)(workspace, actor=owner, now=timezone.now())
+        second = await reader.frame()
+        assert json.loads(second["data"])["target"] == "stopped"
+        assert int(second["id"]) > int(first["id"])
+    async with _stream(workspace, headers, **{"Last-Event-ID": first["id"]}) as reader:
+        assert await reader.frame() == second
+
+
+async def test_what_happens_while_redis_is_away_is_seen_all_the_same(
+    owner: User, bearer: Callable[..., dict[str, str]], workspace_factory: Factory, valkey: ValkeyServer
+) -> None:
+    workspace = await sync_to_async(workspace_factory)(owner, state="stopped", desired="stopped")
+    headers = await sync_to_async(bearer)(owner)
+    async with _stream(workspace, headers) as reader:
+        assert (await reader.frame())["event"] == "workspace"
+        valkey.stop()
+        try:
+            await sync_to_async(intents.start)(workspace, actor=owner, now=timezone.now())
+            assert json.loads((await reader.frame())["data"])["target"] == "running"
+        finally:
+            valkey.start()
+
+
+async def test_somebody_elses_stream_is_not_there(
+    owner: User, outsider: User, bearer: Callable[..., dict[str, str]], workspace_factory: Factory
+) -> None:
+    workspace = await sync_to_async(workspace_factory)(owner)
+    headers = {**await sync_to_async(bearer)(outsider), "Accept": "text/event-stream"}
+    response = await AsyncClient().get(f"/api/v1/workspaces/{workspace.pk}/events", headers=headers)
+    assert response.status_code == 404
+    assert response["Content-Type"] == "application/problem+json"
+    assert json.loads(response.content)["code"] == "workspace_not_found"
+    assert not await Event.objects.aexists()
+    await sync_to_async(connections.close_all)()
