@@ -81,7 +81,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_WORKSPACE_PROCESSES": ("1024", "Processes and threads one workspace may have; 0 for no limit."),
     "SLIPWAY_GITHUB_API_URL": ("https://api.github.com", "GitHub's REST API; https://HOST/api/v3 for GitHub Enterprise."),
     "SLIPWAY_GITHUB_URL": ("https://github.com", "GitHub's web address, from which repositories are cloned."),
-    "SLIPWAY_GITHUB_TOKEN": ("none", "Token for private repositories and a higher rate limit. May come as SLIPWAY_GITHUB_TOKEN_FILE."),
+    "SLIPWAY_GITHUB_TOKEN": ("none", "Token for private repositories and a higher rate limit; programs in workspaces of private repositories can read it. May come as SLIPWAY_GITHUB_TOKEN_FILE."),
     "SLIPWAY_ALLOW_FILE_REPOSITORIES": ("false", "Allow file:// URLs: whoever may sign in can then clone any repository on this machine."),
     "SLIPWAY_PROVIDER_TIMEOUT": ("6", "Seconds a repository host may take to answer, 1 to 60."),
     "SLIPWAY_START_TIMEOUT": ("300", "Seconds without progress after which a start has failed."),
@@ -141,7 +141,7 @@ def _kept_secret(env: environ.Env, name: str, path: Path) -> str:
     if given:
         return given
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "w") as file:
             file.write(secrets.token_urlsafe(48))
@@ -162,7 +162,8 @@ def run_folder(home: Path) -> Path:
     if len(os.fsencode(below)) <= LONGEST_RUN_DIR:
         return below
     tag = hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
-    return Path(tempfile.gettempdir()) / f"slipway-{os.getuid()}-{tag}"
+    # Not the process's own idea of a temp folder: workspaces that run must find the same place after a restart.
+    return Path("/tmp") / f"slipway-{os.getuid()}-{tag}"  # noqa: S108 - `manage.py up` refuses one that is not ours.
 
 
 def _url(env: environ.Env, name: str, default: str) -> str:

@@ -5,11 +5,13 @@ Workspaces are not among them: they are processes of their own that outlive the 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -29,16 +31,30 @@ class CannotStart(Exception):
     """The platform cannot come up; the message says why and what to do."""
 
 
-def only_one(run: Path) -> IO[str]:
+def own_folder(path: Path, mode: int) -> None:
+    """Make a folder of ours with these rights; one that is there already must be ours and nobody else's to write.
+
+    Raises:
+        CannotStart: it is a link or belongs to somebody else, who could then pose as a part of the platform.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise CannotStart(f"{path} is not a folder of this account. Remove it, or set SLIPWAY_HOME to another place.")
+    path.chmod(mode)
+
+
+def only_one(home: Path) -> IO[str]:
     """Hold the data folder for this process; the lock ends with it, however it ends.
 
     Raises:
         CannotStart: another process holds it.
     """
-    lock = (run / "up.lock").open("w")
+    lock = os.fdopen(os.open(home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        lock.close()
         raise CannotStart(
             "Slipway already runs with this data folder. Stop it first (Ctrl-C where it runs), or set SLIPWAY_HOME."
         ) from error
@@ -114,6 +130,7 @@ class Running:
             say(f"{self.service.name} ended unexpectedly (exit code {code}); starting it again. See {self._log}")
             self._not_before = now + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            self._end_group()
         if now >= self._not_before:
             self._not_before = 0.0
             self.start()
@@ -123,11 +140,16 @@ class Running:
         if self.process is None or not self.alive:
             return
         self.process.send_signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(self.service.stop_seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        self._end_group()
+        self.process.wait()
+
+    def _end_group(self) -> None:
+        """End what is left of it: a master that was killed leaves its workers behind."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def last_words(self) -> str:
         """The end of its log."""

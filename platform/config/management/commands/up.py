@@ -20,7 +20,7 @@ from django.utils import timezone
 from accounts import services as accounts
 from config import ide
 from config.processes import environment, services
-from config.supervisor import CannotStart, Supervisor, free_port, only_one
+from config.supervisor import CannotStart, Supervisor, free_port, only_one, own_folder
 
 
 class Command(BaseCommand):
@@ -49,12 +49,12 @@ class Command(BaseCommand):
             (env.home / "log", 0o700),
             (env.home / "static", 0o755),
         ):
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(mode)
-        with only_one(env.run):
+            own_folder(folder, mode)
+        with only_one(env.home):
             if env.runtime == "local":
                 ide.install(env.home, self._say)
             free_port(env.port)
+            self._keep_private()
             self._migrate()
             owner = accounts.ensure_owner()
             self._clear(env.run)
@@ -79,6 +79,14 @@ class Command(BaseCommand):
         (run / "worker.ready").unlink(missing_ok=True)
         shutil.rmtree(run / "metrics", ignore_errors=True)
         (run / "metrics").mkdir()
+
+    @staticmethod
+    def _keep_private() -> None:
+        """Sessions are in the database: its file is ours alone, and SQLite gives its companions the same mode."""
+        database = settings.DATABASES["default"]
+        if database["ENGINE"].endswith("sqlite3"):
+            os.close(os.open(database["NAME"], os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+            Path(database["NAME"]).chmod(0o600)
 
     def _migrate(self) -> None:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
