@@ -18,7 +18,9 @@ from accounts.models import User
 def close_sockets_of_session(request: HttpRequest | None, **_: Any) -> None:
     """A sign-out also closes the workspaces that were opened with this session."""
     key = request.session.session_key if request is not None and hasattr(request, "session") else None
-    if key:
+    if request is not None and key:
+        # Django ends the session after this signal; gateways that ask at once must not find it alive.
+        request.session.delete(key)
         transaction.on_commit(lambda: services.revoke_session(key))
 
 

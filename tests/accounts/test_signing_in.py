@@ -11,7 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import time_machine
+from django.contrib.auth.signals import user_logged_out
+from django.contrib.sessions.models import Session
 from django.core.management import call_command
+from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
@@ -171,3 +174,17 @@ def test_guessing_is_stopped_for_that_name_and_address_only(owner: User, member:
 @pytest.mark.parametrize("name", ["\x00", "x" * 5000, "", "🚀", "a\x00b"])
 def test_strange_names_are_only_wrong(db: None, name: str) -> None:
     assert Client().post("/sign-in", {"username": name, "password": "x"}).status_code == 200
+
+
+def test_a_session_is_gone_before_gateways_are_told(owner: User, owner_client: Client) -> None:
+    alive: list[bool] = []
+
+    def look(request: HttpRequest, **_: object) -> None:
+        alive.append(Session.objects.filter(pk=request.session.session_key).exists())
+
+    user_logged_out.connect(look)
+    try:
+        owner_client.post("/sign-out")
+    finally:
+        user_logged_out.disconnect(look)
+    assert alive == [False]
