@@ -50,6 +50,9 @@ class Workspace(models.Model):
     name = models.CharField(max_length=100)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="workspaces")
     repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="workspaces")
+    # As they were when it was created: a repository that is renamed later must not move the checkout.
+    clone_url = models.CharField(max_length=2048, blank=True)
+    repository_name = models.CharField(max_length=400, blank=True)
     ref = models.CharField(max_length=500)
     branch = models.CharField(max_length=400, blank=True)
     commit = models.CharField(max_length=64, blank=True)

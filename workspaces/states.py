@@ -38,7 +38,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.STOPPING: frozenset({State.STOPPED, State.FAILED}),
     State.STOPPED: frozenset({State.STARTING, State.DELETING}),
     State.FAILED: frozenset({State.STARTING, State.DELETING}),
-    State.DELETING: frozenset({State.DELETED, State.STOPPED}),
+    State.DELETING: frozenset({State.DELETED, State.STOPPED, State.FAILED}),
     State.DELETED: frozenset({State.STOPPED, State.PURGED}),
     State.PURGED: frozenset(),
 }

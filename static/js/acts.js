@@ -2,9 +2,6 @@
 import { csrfToken } from "./dom.js";
 import { toast } from "./toasts.js";
 
-const ON_ITS_WAY = new Set(["workspace_not_deleted", "workspace_busy", "database_busy"]);
-const PATIENCE = 90;
-
 /** Send one request to the API; gives the answer's JSON, or throws an Error with the problem's code and text. */
 async function call(method, address) {
   let answer;
@@ -23,26 +20,10 @@ async function call(method, address) {
   throw Object.assign(new Error(text), { code: body.code });
 }
 
-const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-
-/** Restore; a workspace that is still on its way to the trash is waited for. */
+/** Take it back from the trash, or from its way there. */
 async function restore(address, name) {
-  let dismiss = null;
-  for (let tries = 0; tries < PATIENCE; tries += 1) {
-    try {
-      await call("POST", address);
-      dismiss?.();
-      toast(`${name} is back, with all its files.`);
-      return;
-    } catch (problem) {
-      if (!ON_ITS_WAY.has(problem.code) || tries === PATIENCE - 1) {
-        dismiss?.();
-        throw problem;
-      }
-      dismiss ??= toast(`${name} is restored as soon as it has reached the trash.`, { stays: 0 });
-      await pause(1000);
-    }
-  }
+  await call("POST", address);
+  toast(`${name} is back, with all its files.`);
 }
 
 const complain = (problem) => toast(problem.message, { stays: 0 });

@@ -111,10 +111,13 @@ def _until_killed(stage: Stage, mortal: Mortal, at: int) -> bool:
     return killer.struck
 
 
-def _every_point(stage: Stage, mortal: Mortal, begin: Callable[[int], object], check: Callable[[], None]) -> int:
+def _every_point(
+    stage: Stage, mortal: Mortal, begin: Callable[[int], object], check: Callable[[], None], *, pause: int = 0
+) -> int:
     for at in range(1, MOST_POINTS):
         begin(at)
         struck = _until_killed(stage, mortal, at)
+        stage.later(seconds=pause)
         stage.work(seconds=20)
         check()
         if not struck:
@@ -198,7 +201,7 @@ def test_killed_at_any_point_of_emptying_the_trash(
         assert stage.row().state == State.PURGED
         assert mortal.list() == []
 
-    assert _every_point(stage, mortal, begin, check) > 2
+    assert _every_point(stage, mortal, begin, check, pause=601) > 2
 
 
 def test_a_run_that_a_killed_worker_left_in_a_stopped_workspace_is_found(

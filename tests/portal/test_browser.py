@@ -168,8 +168,6 @@ def test_a_deletion_can_be_undone_by_keyboard(page: Page, portal: Portal) -> Non
     expect(row).to_contain_text("Moving to trash")
     page.get_by_role("button", name="Undo").focus()
     page.keyboard.press("Enter")
-    portal.stage("deleting")
-    portal.stage("deleted")
     expect(row).to_contain_text("Back from the trash", timeout=15_000)
 
 

@@ -27,6 +27,8 @@ from workspaces.states import ConditionStatus, ConditionType, Desired, Reason, S
 
 # A look that is due this soon is asked for by a message; later ones are the sweep's.
 NUDGE_WITHIN = timedelta(seconds=4)
+# How long deleting a volume may take before somebody else has a try.
+PURGE_PATIENCE = timedelta(minutes=10)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -235,6 +237,8 @@ def _purge(step: Step) -> bool:
 
 
 def _destroy_volume(step: Step) -> bool:
+    # Deleting may take minutes: until then the sweep must not send one worker after the other to wait for it.
+    Workspace.objects.filter(pk=step.workspace.pk).update(look_again_at=timezone.now() + PURGE_PATIENCE)
     step.runtime.destroy_volume(step.workspace.slug)
     Workspace.objects.filter(pk=step.workspace.pk).update(purge_at=None, look_again_at=None)
     return False

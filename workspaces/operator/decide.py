@@ -142,9 +142,14 @@ def _ended_by_itself(view: View) -> Decision:
 def _stopping(view: View, now: datetime) -> Decision:
     if view.presence is Presence.ABSENT:
         return Decision(Action.MARK_STOPPED)
-    if view.presence is Presence.RUNNING and now - view.progress_at > view.stop_timeout:
-        return Decision(Action.FAIL, "stop_timeout")
-    return _clear(view, now)
+    return _overdue(view, now) or _clear(view, now)
+
+
+def _overdue(view: View, now: datetime) -> Decision | None:
+    """An end that does not come is told, whatever the reason; `failed` goes on trying."""
+    if now - view.progress_at <= view.stop_timeout:
+        return None
+    return Decision(Action.FAIL, "stop_timeout" if view.presence is Presence.RUNNING else "runtime_silent")
 
 
 def _stopped(view: View, now: datetime) -> Decision:
@@ -171,7 +176,7 @@ def _deleting(view: View, now: datetime) -> Decision:
     if view.presence is Presence.ABSENT:
         # Restored before it reached the trash: nothing of it is gone yet.
         return Decision(Action.MARK_DELETED if view.desired is Desired.DELETED else Action.MARK_STOPPED)
-    return _clear(view, now)
+    return _overdue(view, now) or _clear(view, now)
 
 
 def _deleted(view: View, now: datetime) -> Decision:

@@ -29,7 +29,7 @@ def flush(*, now: datetime) -> int:
     """
     try:
         client = redis.client()
-        since = float(client.get(CURSOR) or 0) - OVERLAP_SECONDS
+        since = min(float(client.get(CURSOR) or 0), now.timestamp()) - OVERLAP_SECONDS
         seen = cast("list[tuple[bytes, float]]", client.zrangebyscore(redis.ACTIVITY, since, "+inf", withscores=True))
         for start in range(0, len(seen), BATCH):
             _write(_by_id(seen[start : start + BATCH]))

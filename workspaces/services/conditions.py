@@ -36,10 +36,12 @@ def put(  # noqa: PLR0913 - The columns of the row, by name.
     progress: float | None = None,
     started_at: datetime | None = None,
     finished_at: datetime | None = None,
+    in_history: bool = True,
 ) -> bool:
     """Make the row of this step, of the workspace's present run, say this. True when that changed something.
 
-    Times that are not given follow from the status; a start time once known is kept.
+    Times that are not given follow from the status; a start time once known is kept. A change of status goes into the
+    history, unless `in_history` is false.
     """
     row = Condition.objects.filter(workspace=workspace, run=workspace.run, type=kind.value).first()
     over = status in {ConditionStatus.DONE, ConditionStatus.FAILED}
@@ -58,7 +60,7 @@ def put(  # noqa: PLR0913 - The columns of the row, by name.
     values["finished_at"] = (finished_at or now) if over else None
     with transaction.atomic():
         Condition.objects.update_or_create(workspace=workspace, run=workspace.run, type=kind.value, defaults=values)
-        if row is None or row.status != status.value:
+        if in_history and (row is None or row.status != status.value):
             events.record(
                 workspace,
                 EventKind.CONDITION,

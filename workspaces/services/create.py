@@ -88,6 +88,8 @@ def _insert(
             name=shown,
             owner=owner,
             repository=repository,
+            clone_url=repository.clone_url,
+            repository_name=repository.full_name,
             ref=resolved.ref,
             branch=resolved.branch or "",
             commit=resolved.commit or "",

@@ -21,6 +21,9 @@ from workspaces.states import AGENT_CONDITIONS, ConditionStatus, ConditionType, 
 
 log = structlog.get_logger(__name__)
 REPORT_INTERVAL = 15
+# What one run may write into the history: code in a workspace can send reports of its own making.
+MOST_ENTRIES = 200
+_TOLD = (EventKind.CONDITION.value, EventKind.NOTICE.value)
 _WITH_RUN = frozenset({State.STARTING.value, State.RUNNING.value, State.STOPPING.value})
 _TOKEN = re.compile(r"slr_(?P<id>[0-9a-f]{32})\.(?P<run>[0-9]{1,10})\.(?P<proof>[0-9a-f]{64})")
 
@@ -99,6 +102,8 @@ def _write(
     def ago(seconds: float | None) -> datetime | None:
         return None if seconds is None else now - timedelta(seconds=seconds)
 
+    told = Event.objects.filter(workspace=workspace, kind__in=_TOLD, created_at__gte=workspace.wanted_at).count()
+    room = max(0, MOST_ENTRIES - told)
     for step in news:
         conditions.put(
             workspace,
@@ -111,11 +116,12 @@ def _write(
             progress=step["progress"],
             started_at=ago(step["started_ago"]),
             finished_at=ago(step["finished_ago"]),
+            in_history=room > 0,
         )
     if changes:
         Workspace.objects.filter(pk=workspace.pk, run=workspace.run).update(**changes)
         events.announce(workspace)
-    for notice in notices:
+    for notice in notices[:room]:
         data = {"id": notice["id"], "code": notice["code"]}
         events.record(workspace, EventKind.NOTICE, text=notice["message"], data=data)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from datetime import datetime
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from django.conf import settings
@@ -47,7 +48,9 @@ def resolve(text: str, *, branch: str | None) -> Resolved:
     Raises:
         Failure: see `workspaces.repositories.port.Provider.resolve`; each says what to do next.
     """
-    return providers().resolve(text, branch=branch)
+    found = providers().resolve(text, branch=branch)
+    local_folder(found.metadata.clone_url)
+    return found
 
 
 def remember(metadata: RepositoryMetadata, *, now: datetime) -> Repository:
@@ -139,11 +142,46 @@ def _suggestion(name: str, description: str, private: bool, row: Repository | No
 
 
 def credential_for(workspace: Workspace, protocol: str, host: str, path: str) -> Credential | None:
-    """What git in a workspace needs for that workspace's own repository, and for no other; None where we have none."""
-    url = workspace.repository.clone_url
-    own = urlsplit(url)
-    asked = path.strip("/").removesuffix(".git").casefold()
-    same = asked == own.path.strip("/").removesuffix(".git").casefold()
-    if own.scheme != protocol or own.netloc.casefold() != host.casefold() or not same:
+    """What git in a workspace needs for that workspace's own repository; None where we have none or it needs none.
+
+    The answer is the installation's own token: it is kept from workspaces of public repositories, whose code anybody
+    may have written.
+    """
+    repository = workspace.repository
+    if repository.visibility == "public":
         return None
-    return providers().credential(url)
+    asked = (protocol, host.casefold(), _bare(path))
+    for url in (repository.clone_url, workspace.clone_url):
+        own = urlsplit(url)
+        if asked == (own.scheme, own.netloc.casefold(), _bare(own.path)):
+            return providers().credential(repository.clone_url)
+    return None
+
+
+def _bare(path: str) -> str:
+    return path.strip("/").removesuffix(".git").casefold()
+
+
+def local_folder(clone_url: str) -> Path | None:
+    """The folder that a `file://` repository is read from; None for repositories that are elsewhere.
+
+    Raises:
+        Invalid: showing it to a workspace would show the platform's own data, or it is reached through a link.
+    """
+    parts = urlsplit(clone_url)
+    if parts.scheme != "file":
+        return None
+    folder = Path(unquote(parts.path))
+    shown = folder / ".git" if (folder / ".git").is_dir() else folder
+    real, env = shown.resolve(), settings.ENVIRONMENT
+    own = any(real.is_relative_to(home) or home.is_relative_to(real) for home in (env.home, env.run))
+    if own or real != shown:
+        raise Invalid(
+            "repository_local_refused",
+            "This folder cannot be used as a repository.",
+            "Name the repository's real folder, outside of Slipway's own data."
+            if own
+            else f"Use file://{folder.resolve()}",
+            field="repo",
+        )
+    return shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -12,6 +11,7 @@ from workspaces.models import Workspace
 from workspaces.runtime.port import Limits, RunSpec, Runtime
 from workspaces.services.entering import host_url
 from workspaces.services.report import REPORT_INTERVAL, run_token
+from workspaces.services.repositories import local_folder
 
 
 @functools.cache
@@ -22,9 +22,15 @@ def runtime() -> Runtime:
 
 
 def run_spec(workspace: Workspace) -> RunSpec:
-    """The specification of the workspace's present run: the same each time it is asked for."""
+    """The specification of the workspace's present run: the same each time it is asked for.
+
+    Raises:
+        Invalid: its repository is a folder that a workspace must not see.
+    """
     env = settings.ENVIRONMENT
     owner = workspace.owner
+    clone_url = workspace.clone_url or workspace.repository.clone_url
+    folder = local_folder(clone_url)
     return RunSpec(
         name=workspace.slug,
         run=workspace.run,
@@ -32,8 +38,8 @@ def run_spec(workspace: Workspace) -> RunSpec:
             "workspace": {"id": str(workspace.pk), "slug": workspace.slug},
             "run": workspace.run,
             "repository": {
-                "clone_url": workspace.repository.clone_url,
-                "full_name": workspace.repository.full_name,
+                "clone_url": clone_url,
+                "full_name": workspace.repository_name or workspace.repository.full_name,
                 "ref": workspace.ref,
                 "branch": workspace.branch or None,
                 "commit": workspace.commit or None,
@@ -49,16 +55,10 @@ def run_spec(workspace: Workspace) -> RunSpec:
             "report_interval": REPORT_INTERVAL,
         },
         secrets={"run_token": run_token(workspace.pk, workspace.run)},
-        readable=_readable(workspace.repository.clone_url),
+        readable=(str(folder),) if folder else (),
         limits=Limits(
             cpu=env.workspace_cpu or None,
             memory=env.workspace_memory or None,
             processes=env.workspace_processes or None,
         ),
     )
-
-
-def _readable(clone_url: str) -> tuple[str, ...]:
-    """A repository in a folder must be visible where it is cloned."""
-    parts = urlsplit(clone_url)
-    return (unquote(parts.path),) if parts.scheme == "file" else ()

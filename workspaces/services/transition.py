@@ -27,7 +27,7 @@ def transition(
     actor: User | None = None,
     **fields: Any,
 ) -> bool:
-    """Move a workspace to `target` if it is still as `workspace` says: same state, same generation.
+    """Move a workspace to `target` if it is still as `workspace` says: same state, generation and run.
 
     `fields` are written in the same statement, the event in the same transaction. False means that somebody else was
     first: the caller returns quietly, and looks again if it matters. On True the instance is brought up to date.
@@ -41,9 +41,9 @@ def transition(
     changes: dict[str, Any] = {"state": target.value, "reason": reason.value, "progress_at": now, **fields}
     changes.setdefault("look_again_at", None if target in RESTING else now)
     with transaction.atomic():
-        won = Workspace.objects.filter(pk=workspace.pk, state=source.value, generation=workspace.generation).update(
-            **changes
-        )
+        won = Workspace.objects.filter(
+            pk=workspace.pk, state=source.value, generation=workspace.generation, run=workspace.run
+        ).update(**changes)
         if not won:
             return False
         for name, value in changes.items():
