@@ -39,10 +39,13 @@ class Config:
         admin: `unix:/path` or `host:port` of the listener for metrics and health; empty for none.
         drain_seconds: how long requests in flight may take after the first SIGTERM.
         header_seconds: how long a client may take to send a request's head.
-        idle_seconds: how long an unused connection is kept.
+        body_seconds: how long a client may take to send a whole body for web.
+        idle_seconds: how long an unused connection is kept, and how long an upload to a workspace may be silent.
         connect_seconds: how long connecting to an upstream may take.
         max_connections: open client connections; further ones are closed at once.
         max_header_bytes: size of a request's head, all fields together.
+        max_web_body_bytes: size of the body of a request for web; it is held in memory until it is whole. Requests
+            for workspaces are not limited.
         grace_seconds: how long access that was granted stays usable while web cannot be asked.
         recheck_seconds: how often access of open sockets is checked again.
         recheck_away_seconds: the same while Redis is away.
@@ -62,10 +65,12 @@ class Config:
     admin: str = ""
     drain_seconds: float = 10.0
     header_seconds: float = 15.0
+    body_seconds: float = 30.0
     idle_seconds: float = 75.0
     connect_seconds: float = 5.0
     max_connections: int = 10_000
     max_header_bytes: int = 65_536
+    max_web_body_bytes: int = 131_072
     grace_seconds: float = 60.0
     recheck_seconds: float = 30.0
     recheck_away_seconds: float = 3.0
@@ -88,10 +93,12 @@ _NUMBERS = {
     "port": int,
     "drain_seconds": float,
     "header_seconds": float,
+    "body_seconds": float,
     "idle_seconds": float,
     "connect_seconds": float,
     "max_connections": int,
     "max_header_bytes": int,
+    "max_web_body_bytes": int,
     "grace_seconds": float,
     "recheck_seconds": float,
     "recheck_away_seconds": float,

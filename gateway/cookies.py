@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-WORKSPACE_COOKIE = "slipway_workspace"
-NONCE_COOKIE = "slipway_nonce"
-
-_PREFIXES = r"(?:__host-|__secure-)?"
+# All that browsers know by now: RFC 6265bis, section 4.1.3.
+_PREFIXES = r"(?:__(?:host|secure|http|host-?http)-)?"
 
 
 class CookieRules:
     """Rules for one set of protected names and one domain.
 
     Args:
-        names: protected cookies; a trailing `*` stands for any ending. Case is ignored, and the prefixes `__Host-` and
-            `__Secure-` are protected with each name.
+        names: protected cookies; a trailing `*` stands for any ending. Case is ignored, and each name is protected with
+            the prefixes of browsers, such as `__Host-`, too.
         domain: the platform's domain, lower case.
     """
 
@@ -62,6 +60,24 @@ class CookieRules:
             return False
         domain = domain.strip().strip(b'"').lower().lstrip(b".")
         return self._domain == domain or self._domain.endswith(b"." + domain)
+
+
+def workspace_cookie(scheme: str) -> str:
+    """Name of the cookie that lets a browser into a workspace."""
+    return _prefix(scheme) + "slipway_workspace"
+
+
+def nonce_cookie(scheme: str) -> str:
+    """Name of the cookie that binds a one-time code to the browser that asked for it."""
+    return _prefix(scheme) + "slipway_nonce"
+
+
+def _prefix(scheme: str) -> str:
+    """On https, one with which browsers take a cookie from this very host only (RFC 6265bis, section 4.1.3.2).
+
+    Other hosts of the domain run the code of other users, who could otherwise plant a cookie by its Domain attribute.
+    """
+    return "__Host-" if scheme == "https" else ""
 
 
 def cookie(headers: Iterable[str], name: str) -> str | None:

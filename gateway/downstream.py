@@ -231,6 +231,8 @@ class Downstream(Wire):
         """Close so that an answer is not lost to a reset while the client still sends (RFC 9112, section 9.6)."""
         malformed = self.sink is _discard
         self.sink = _discard
+        # Nobody will make room in the body's reader, so it must not hold up what is read only to be forgotten.
+        self.resume_reading()
         self.hold(hold=False)
         if not malformed and (self._body is None or self._body.is_eof()):
             self.close()

@@ -11,12 +11,12 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import StreamReader
 
-from gateway import forwarded, headers
+from gateway import forwarded, headers, intake
 from gateway.config import Config
 from gateway.cookies import CookieRules
 from gateway.downstream import Downstream, Request
 from gateway.metrics import meter, upstream_errors
-from gateway.pages import UPSTREAM_BROKE, plain
+from gateway.pages import UPSTREAM_BROKE, Reply, plain
 from gateway.tunnel import Tunnel
 from gateway.upstream import Address, Gone, Pool, Upstream
 
@@ -39,7 +39,7 @@ class Route:
         kind: label for metrics.
         address: the upstream.
         cookies: rules for upstreams that run the user's code; None for web.
-        drop_authorization: whether Authorization carried a token of ours.
+        whole: whether the body is taken in whole, within the limits for web, before the upstream hears of the request.
         host: replaces the Host header where set.
         on_input: called with the size of messages that the client sends over a WebSocket.
     """
@@ -47,7 +47,7 @@ class Route:
     kind: str
     address: Address
     cookies: CookieRules | None = None
-    drop_authorization: bool = False
+    whole: bool = False
     host: str = ""
     on_input: Callable[[int], None] | None = None
 
@@ -90,11 +90,18 @@ class _Exchange:
         self._request = request
         self._route = route
         self._pump: asyncio.Task[None] | None = None
+        self._content: bytes | None = None
+        self._stalled = False
         self.received = 0
         self.sent = 0
 
     async def run(self) -> int:
         """Do it; returns the status that the client got."""
+        if self._route.whole:
+            try:
+                self._content = await intake.whole(self._client, self._request, self._config)
+            except intake.Refused as refused:
+                return self._refuse(refused.reply)
         upstream = await self._connect(fresh=self._request.websocket)
         try:
             try:
@@ -139,19 +146,15 @@ class _Exchange:
         answer = upstream.ask(self._head(content, complete=complete) + content, head_request=request.method == "HEAD")
         if not complete:
             if request.message.headers.get("Expect"):
-                self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._client.write(intake.CONTINUE)
             self._pump = self._client.loop.create_task(self._send_body(upstream))
         return await answer
-
-    _content: bytes | None = None
 
     def _head(self, content: bytes, *, complete: bool) -> bytes:
         request, message = self._request, self._request.message
         route = self._route
         hop = headers.connection_options(message.headers.get("Connection", ""))
-        lines = headers.request_fields(
-            message.raw_headers, hop=hop, cookies=route.cookies, drop_authorization=route.drop_authorization
-        )
+        lines = headers.request_fields(message.raw_headers, hop=hop, cookies=route.cookies)
         lines += forwarded.fields(self._client, request, self._config)
         if request.websocket:
             lines = headers.websocket_fields(lines)
@@ -167,16 +170,19 @@ class _Exchange:
     async def _send_body(self, upstream: Upstream) -> None:
         """Stream the client's body; if it breaks, the upstream must not take what it has for the whole."""
         chunked = self._request.message.chunked
-        body = self._request.body
+        idle_seconds = self._config.idle_seconds
         try:
-            while chunk := await body.readany():
+            while chunk := await intake.piece(self._client, self._request, idle_seconds):
                 self.received += len(chunk)
                 upstream.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
                 await upstream.drain()
             if chunked:
                 upstream.write(b"0\r\n\r\n")
+        except TimeoutError:
+            self._stalled = True
+            upstream.abort()
         except (ConnectionError, ValueError):
-            if body.exception() is not None:
+            if self._request.body.exception() is not None:
                 upstream.abort()
             raise
 
@@ -253,11 +259,17 @@ class _Exchange:
         if client.replied:
             upstream_errors.labels(self._route.kind, "broke").inc()
             raise ConnectionResetError(str(error)) from error
+        if self._stalled:
+            return self._refuse(intake.too_slow(self._request))
         if isinstance(self._request.body.exception(), ValueError):
-            client.keep_alive = False
-            client.reply(plain(400))
-            return 400
+            return self._refuse(plain(400))
         upstream_errors.labels(self._route.kind, "broke").inc()
         log.info("upstream_broke", kind=self._route.kind, error=str(error))
         client.reply(UPSTREAM_BROKE.reply(page=self._request.page))
         return 502
+
+    def _refuse(self, reply: Reply) -> int:
+        """Answer a request whose body is not read to its end, so that nothing can follow on this connection."""
+        self._client.keep_alive = False
+        self._client.reply(reply, head_only=self._request.method == "HEAD")
+        return reply.status

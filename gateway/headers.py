@@ -25,6 +25,9 @@ _OURS = frozenset({
 })  # fmt: skip
 _REQUEST_DROP = _HOP | _OURS
 _KEPT_OPTIONS = frozenset({b"keep-alive", b"close", b"upgrade", b""})
+# Every token of ours starts like this, and stands by itself: another program's token may have the same letters within.
+_TOKEN = re.compile(rb"(?<![A-Za-z0-9_-])slp_")
+_BEARER = re.compile(r"bearer +(slp_\S*)", re.IGNORECASE)
 _REASON = re.compile(r"[\t\x20-\x7e]*")
 
 
@@ -34,16 +37,13 @@ def connection_options(value: str) -> frozenset[bytes]:
     return frozenset(options - _KEPT_OPTIONS)
 
 
-def request_fields(
-    raw: Raw, *, hop: frozenset[bytes], cookies: CookieRules | None, drop_authorization: bool
-) -> list[bytes]:
+def request_fields(raw: Raw, *, hop: frozenset[bytes], cookies: CookieRules | None) -> list[bytes]:
     """The client's fields that an upstream may see, as `Name: value` lines without line ends.
 
     Args:
         raw: the fields as received.
         hop: lower-case names that the Connection header listed.
-        cookies: removes the platform's cookies; None for the portal, which owns them.
-        drop_authorization: whether Authorization carried a token of ours.
+        cookies: removes the platform's cookies, and tokens go with them; None for the portal, which owns both.
     """
     drop = _REQUEST_DROP | hop if hop else _REQUEST_DROP
     lines = []
@@ -57,10 +57,22 @@ def request_fields(
                 value = cookies.outbound(value)  # The cleaned value replaces the received one.
                 if not value:
                     continue
-            elif drop_authorization and lower == b"authorization":
+            elif lower == b"authorization" and _TOKEN.search(value):
                 continue
         lines.append(name + b": " + value)
     return lines
+
+
+def bearer(values: Iterable[str]) -> str | None:
+    """The first token of ours in the values of the Authorization headers.
+
+    The scheme may be written in any case (RFC 9110, section 11.1), the token may not.
+    """
+    for value in values:
+        match = _BEARER.fullmatch(value.strip())
+        if match is not None and match[1].startswith("slp_"):
+            return match[1]
+    return None
 
 
 def websocket_fields(lines: list[bytes]) -> list[bytes]:

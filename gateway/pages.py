@@ -156,6 +156,10 @@ UPSTREAM_BROKE = Trouble(
     502, "upstream_failed", "The answer broke off",
     "The other side closed the connection without an answer.", "Try again.",
 )  # fmt: skip
+BODY_TOO_SLOW = Trouble(
+    408, "body_too_slow", "The request took too long",
+    "Not all of what was sent arrived in time.", "Check your connection, then try again.",
+)  # fmt: skip
 FOREIGN_ORIGIN = Trouble(
     403, "foreign_origin", "Refused to protect you",
     "Another site tried to use this workspace in your name.",
@@ -166,6 +170,14 @@ BAD_CODE = Trouble(
     "It was used already, is too old, or was made for another browser.",
     "Start again.",
 )  # fmt: skip
+
+
+def body_too_large(most: int) -> Trouble:
+    """What to say to a request for web whose body is larger than `most` bytes."""
+    return Trouble(
+        413, "too_large", "The request is too large", f"More than {most} bytes cannot be sent here.",
+        "Send less at once.",
+    )  # fmt: skip
 
 
 def port_silent(port: int) -> Trouble:

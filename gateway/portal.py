@@ -26,7 +26,7 @@ class Public:
         self._host = config.portal_netloc
         self._forwarder = forwarder
         self._workspaces = workspaces
-        self._route = Route("web", Address(config.web))
+        self._route = Route("web", Address(config.web), whole=True)
 
     async def __call__(self, client: Downstream, request: Request) -> None:
         """Answer one request by its host."""
@@ -64,7 +64,7 @@ class Agents:
 
     def __init__(self, config: Config, forwarder: Forwarder) -> None:
         self._forwarder = forwarder
-        self._route = Route("agent", Address(config.web), host=config.portal_netloc)
+        self._route = Route("agent", Address(config.web), whole=True, host=config.portal_netloc)
 
     async def __call__(self, client: Downstream, request: Request) -> None:
         """Answer one request."""
@@ -79,12 +79,17 @@ class Agents:
             client.reply(STARTING.reply(page=False), head_only=request.method == "HEAD")
 
 
+def _has_body(request: Request) -> bool:
+    # A body would reach the upstream after a head that does not announce it, and be taken for the next request.
+    return request.message.chunked or request.message.headers.get("Content-Length", "0").strip("0") != ""
+
+
 def _unsupported(request: Request) -> int:
     """Status for a request that cannot be forwarded as it is, or 0."""
     headers = request.message.headers
     if request.method == "CONNECT" or (request.websocket and request.method != "GET"):
         return 405
-    if not request.target.startswith("/"):
+    if not request.target.startswith("/") or (request.websocket and _has_body(request)):
         return 400
     if "Expect" in headers and headers["Expect"].lower() != "100-continue":
         return 417

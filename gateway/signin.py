@@ -12,7 +12,7 @@ import secrets
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from gateway.config import Config
-from gateway.cookies import NONCE_COOKIE, WORKSPACE_COOKIE, cookie
+from gateway.cookies import cookie, nonce_cookie, workspace_cookie
 from gateway.downstream import Downstream, Request
 from gateway.hosts import Place
 from gateway.pages import BAD_CODE, NO_PAGE, STARTING, Reply, redirect
@@ -35,6 +35,8 @@ class SignIn:
     def __init__(self, config: Config, web: Web) -> None:
         self._config = config
         self._web = web
+        self._nonce_name = nonce_cookie(config.scheme)
+        self._workspace_name = workspace_cookie(config.scheme)
 
     def begin(self, request: Request, place: Place) -> Reply:
         """Send the browser to the portal, and remember a nonce in it."""
@@ -46,7 +48,7 @@ class SignIn:
         })  # fmt: skip
         return redirect(
             f"{self._config.portal_url}/gateway/enter?{query}",
-            cookies=(self._cookie(NONCE_COOKIE, nonce, _NONCE_SECONDS),),
+            cookies=(self._cookie(self._nonce_name, nonce, _NONCE_SECONDS),),
         )
 
     async def own(self, client: Downstream, request: Request, place: Place) -> None:
@@ -61,7 +63,7 @@ class SignIn:
         target = query.get("next", ["/"])[0]
         if not is_local(target) or target.startswith(OWN_PATH):
             target = "/"
-        nonce = cookie(request.message.headers.getall("Cookie", []), NONCE_COOKIE)
+        nonce = cookie(request.message.headers.getall("Cookie", []), self._nonce_name)
         code = query.get("code", [""])[0]
         refused = BAD_CODE.reply(page=request.page)
         if not nonce or not code:
@@ -75,8 +77,8 @@ class SignIn:
         value = answer.get("cookie")
         if status != 200 or not isinstance(value, str) or not _is_cookie_value(value):
             return refused
-        kept = self._cookie(WORKSPACE_COOKIE, value, int(answer.get("max_age") or 0))
-        return redirect(target, status=303, cookies=(kept, self._cookie(NONCE_COOKIE, "", 0)))
+        kept = self._cookie(self._workspace_name, value, int(answer.get("max_age") or 0))
+        return redirect(target, status=303, cookies=(kept, self._cookie(self._nonce_name, "", 0)))
 
     def _cookie(self, name: str, value: str, seconds: int) -> str:
         secure = "; Secure" if self._config.scheme == "https" else ""

@@ -7,9 +7,10 @@ from urllib.parse import quote
 from gateway.access import Access, Authorizer, Grant, Key
 from gateway.activity import Activity
 from gateway.config import Config
-from gateway.cookies import WORKSPACE_COOKIE, CookieRules, cookie
+from gateway.cookies import CookieRules, cookie, workspace_cookie
 from gateway.downstream import Downstream, Request
 from gateway.forward import Forwarder, Route, Unreachable
+from gateway.headers import bearer
 from gateway.hosts import Place
 from gateway.pages import (
     FOREIGN_ORIGIN,
@@ -26,7 +27,6 @@ from gateway.signin import OWN_PATH, SignIn
 from gateway.upstream import Address
 from gateway.web import WebAway
 
-_TOKEN = "Bearer slp_"  # noqa: S105  # The start of every token of ours, not a secret.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 # An answer younger than this is not doubted when the upstream refuses.
 _YOUNG_SECONDS = 2.0
@@ -52,13 +52,14 @@ class Workspaces:
         self._sign_in = sign_in
         self._activity = activity
         self._cookies = CookieRules(config.protected_cookies, config.domain)
+        self._cookie = workspace_cookie(config.scheme)
 
     async def handle(self, client: Downstream, request: Request, place: Place) -> None:
         """Answer one request."""
         if request.target.startswith(OWN_PATH):
             await self._sign_in.own(client, request, place)
             return
-        key = _key(request, place)
+        key = self._key(request, place)
         if not key.bearer and self._is_foreign(request, place):
             client.reply(FOREIGN_ORIGIN.reply(page=request.page), head_only=request.method == "HEAD")
             return
@@ -96,7 +97,7 @@ class Workspaces:
             address = Address(grant.ide, 1)
         if request.websocket:
             on_input = self._activity.typing(grant.workspace)
-        route = Route(place.kind, address, self._cookies, access.key.bearer, "", on_input)
+        route = Route(place.kind, address, self._cookies, on_input=on_input)
         try:
             await self._forwarder.forward(client, request, route)
         except Unreachable:
@@ -130,11 +131,11 @@ class Workspaces:
             return request.websocket or headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
         return origin.lower() != f"{self._config.scheme}://{request.host}".lower()
 
-
-def _key(request: Request, place: Place) -> Key:
-    headers = request.message.headers
-    authorization = headers.get("Authorization", "")
-    if authorization.startswith(_TOKEN):
-        return Key(place.slug, place.port, bearer=True, credential=authorization.removeprefix("Bearer "))
-    value = cookie(headers.getall("Cookie", ()), WORKSPACE_COOKIE)
-    return Key(place.slug, place.port, bearer=False, credential=value or "")
+    def _key(self, request: Request, place: Place) -> Key:
+        headers = request.message.headers
+        if "Authorization" in headers:
+            token = bearer(headers.getall("Authorization"))
+            if token is not None:
+                return Key(place.slug, place.port, bearer=True, credential=token)
+        value = cookie(headers.getall("Cookie", ()), self._cookie)
+        return Key(place.slug, place.port, bearer=False, credential=value or "")

@@ -41,6 +41,8 @@ class StubWeb:
     codes: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     questions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     reports: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    paths: list[str] = dataclasses.field(default_factory=list)
+    report_status: int = 200
     hold: asyncio.Event | None = None
 
     def app(self) -> web.Application:
@@ -91,11 +93,18 @@ class StubWeb:
         return web.json_response({"cookie": OWNER, "max_age": 86400})
 
     async def portal(self, request: web.Request) -> web.StreamResponse:
+        self.paths.append(request.path)
         if request.path == "/sse":
             return await sse(request)
         body = await request.read()
         if request.path.startswith("/internal/agent/"):
             self.reports.append({"path": request.path, "headers": dict(request.headers), "body": body.decode()})
+            if self.report_status != 200:
+                problem = {"status": self.report_status, "code": "from_web"}
+                return web.json_response(
+                    problem, status=self.report_status, content_type="application/problem+json",
+                    headers={"Retry-After": "7"},
+                )  # fmt: skip
         return web.json_response(
             {"who": "web", "path": request.path_qs, "headers": dict(request.headers), "length": len(body)},
             headers=[("Set-Cookie", "sessionid=s; Path=/")],
@@ -133,6 +142,7 @@ class Workspace:
         app.router.add_get("/big", self.big)
         app.router.add_get("/cookies", self.cookies)
         app.router.add_post("/early", self.early)
+        app.router.add_post("/talk", self.talk)
         app.router.add_route("*", "/{rest:.*}", self.echo)
         return app
 
@@ -159,6 +169,14 @@ class Workspace:
 
     async def early(self, request: web.Request) -> web.Response:
         return web.Response(status=413, text="too much")
+
+    async def talk(self, request: web.Request) -> web.StreamResponse:
+        """Answers each piece of the body as it comes."""
+        response = web.StreamResponse()
+        await response.prepare(request)
+        async for chunk in request.content.iter_any():
+            await response.write(chunk.upper())
+        return response
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -85,6 +85,9 @@ async def test_internal_paths_are_hidden(stage: Stage, path: str) -> None:
 
 async def test_platform_cookies_and_tokens_do_not_reach_the_workspace(stage: Stage) -> None:
     cookies = f"a=1; sessionid=x; slipway_workspace={OWNER}; csrftoken=t; __Host-sessionid=y; SLIPWAY_nonce=n; b=2"
+    cookies += (
+        "; __Host-slipway_workspace=w; __host-slipway_nonce=n; __Secure-slipway_workspace=s; __Http-slipway_nonce=n"
+    )
     _, _, body = await stage.ask(headers=stage.headers(Cookie=cookies))
     assert body["headers"]["Cookie"] == "a=1; b=2"
     _, _, body = await stage.ask()
@@ -93,6 +96,51 @@ async def test_platform_cookies_and_tokens_do_not_reach_the_workspace(stage: Sta
     assert "Authorization" not in body["headers"]
     _, _, body = await stage.ask(headers=stage.headers(Authorization="Bearer of-the-program"))
     assert body["headers"]["Authorization"] == "Bearer of-the-program"
+
+
+@pytest.mark.parametrize("host", ["demo.localhost", "3000-demo.localhost"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR "])
+async def test_a_token_is_known_however_its_scheme_is_written(stage: Stage, host: str, scheme: str) -> None:
+    status, _, body = await stage.ask(headers=stage.headers(host, Cookie="", Authorization=f"{scheme} {TOKEN}"))
+    assert status == 200
+    assert "Authorization" not in body["headers"]
+    assert stage.web.questions[-1]["bearer"] == TOKEN
+
+
+@pytest.mark.parametrize("host", ["demo.localhost", "3000-demo.localhost"])
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        (["Bearer of-the-program", f"bearer {TOKEN}"], "Bearer of-the-program"),
+        ([f"bearer {TOKEN}", "Basic dTpw"], "Basic dTpw"),
+        ([f"Bearer {TOKEN}", f"Bearer {TOKEN}"], None),
+        ([f"Token {TOKEN}"], None),
+        ([f"Bearer of-the-program, BEARER {TOKEN}"], None),
+        ([f'Digest token="{TOKEN}"'], None),
+        ([TOKEN], None),
+        (["Bearer abcslp_within-another-word"], "Bearer abcslp_within-another-word"),
+    ],
+)
+async def test_no_token_of_ours_reaches_a_workspace(
+    stage: Stage, host: str, values: list[str], kept: str | None
+) -> None:
+    lines = "".join(f"Authorization: {value}\r\n" for value in values)
+    head = f"GET /x HTTP/1.1\r\nHost: {host}\r\nCookie: slipway_workspace={OWNER}\r\nConnection: close\r\n{lines}\r\n"
+    reader, writer = await stage.raw(head.encode())
+    answer, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert TOKEN.encode() not in body
+    seen = [line for line in body.decode().split('"') if line.startswith(("Bearer", "Basic", "Digest", "Token"))]
+    assert seen == ([kept] if kept else [])
+    writer.close()
+
+
+async def test_a_second_authorization_header_may_carry_the_token(stage: Stage) -> None:
+    head = "GET /x HTTP/1.1\r\nHost: demo.localhost\r\nAuthorization: Basic dTpw\r\n"
+    reader, writer = await stage.raw(f"{head}authorization: bearer {TOKEN}\r\n\r\n".encode())
+    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200")
+    assert stage.web.questions[-1]["bearer"] == TOKEN
+    writer.close()
 
 
 async def test_set_cookie_of_a_workspace_cannot_pose_as_the_platform(stage: Stage) -> None:

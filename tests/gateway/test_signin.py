@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from gateway.paths import is_local
-from tests.gateway.stage import OWNER, Stage
+from tests.gateway.stage import OWNER, Stage, staged
 
 
 async def begin(stage: Stage, host: str = "demo.localhost", path: str = "/a?b=c") -> tuple[str, dict[str, str]]:
@@ -42,6 +45,47 @@ async def test_sign_in_ends_with_a_cookie_of_this_host(stage: Stage, host: str, 
     assert kept == f"slipway_workspace={OWNER}; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax"
     assert dropped.startswith("slipway_nonce=; Path=/; Max-Age=0")
     assert (await stage.ask(headers=stage.page(host, Cookie=kept.split(";")[0])))[0] == 200
+
+
+@pytest.fixture
+async def secure(short_folder: Path) -> AsyncIterator[Stage]:
+    """A stage that browsers see through https."""
+    async with staged(short_folder, portal_url="https://localhost") as running:
+        yield running
+
+
+async def test_on_https_cookies_have_names_that_no_other_host_can_set(secure: Stage) -> None:
+    _, headers, _ = await secure.ask(headers=secure.page(Cookie=""))
+    pair, *attributes = headers["Set-Cookie"].split("; ")
+    name, _, nonce = pair.partition("=")
+    assert name == "__Host-slipway_nonce"
+    assert attributes == ["Path=/", "Max-Age=600", "HttpOnly", "SameSite=Lax", "Secure"]
+    secure.web.mint("code", label="demo", state=hashlib.sha256(nonce.encode()).hexdigest())
+    both = secure.page(Cookie=f"slipway_nonce=planted; __Host-slipway_nonce={nonce}")
+    async with secure.session.get(secure.url(enter("code", "/")), headers=both, allow_redirects=False) as answer:
+        assert answer.status == 303
+        kept, dropped = answer.headers.getall("Set-Cookie")
+    assert kept == f"__Host-slipway_workspace={OWNER}; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax; Secure"
+    assert dropped == "__Host-slipway_nonce=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure"
+    status, _, body = await secure.ask(headers=secure.headers(Cookie=f"a=1; {kept.split(';')[0]}"))
+    assert (status, body["headers"]["Cookie"]) == (200, "a=1")
+
+
+async def test_on_https_a_cookie_that_another_host_can_set_counts_for_nothing(secure: Stage) -> None:
+    for name in ("slipway_workspace", "__Secure-slipway_workspace", "__host-slipway_workspace"):
+        assert (await secure.ask(headers=secure.headers(Cookie=f"{name}={OWNER}")))[0] == 401, name
+    nonce = "planted"
+    secure.web.mint("code", label="demo", state=hashlib.sha256(nonce.encode()).hexdigest())
+    planted = secure.page(Cookie=f"slipway_nonce={nonce}")
+    assert (await secure.ask(enter("code", "/"), headers=planted))[0] == 400
+    # One that was planted beside the real one neither hides it nor reaches the workspace.
+    both = secure.headers(Cookie=f"slipway_workspace=planted; __Host-slipway_workspace={OWNER}")
+    status, _, body = await secure.ask(headers=both)
+    assert (status, "Cookie" in body["headers"]) == (200, False)
+
+
+async def test_on_http_the_names_of_https_count_for_nothing(stage: Stage) -> None:
+    assert (await stage.ask(headers=stage.headers(Cookie=f"__Host-slipway_workspace={OWNER}")))[0] == 401
 
 
 async def test_a_code_is_worth_nothing_without_its_nonce_and_only_once(stage: Stage) -> None:
