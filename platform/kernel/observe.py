@@ -9,10 +9,9 @@ import logging
 import re
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -88,35 +87,19 @@ def configure(style: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
-
-
 class RequestContextMiddleware:
     """Gives each request an id, binds it to every log line of that request, and returns it as X-Request-ID."""
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Handler) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer one request."""
         given = request.headers.get("X-Request-ID", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         request.META["slipway.request_id"] = request_id
-        answer = self.get_response(request)
-        if isinstance(answer, HttpResponseBase):
-            answer["X-Request-ID"] = request_id
-            return answer
-        return self._finish(answer, request_id)
-
-    @staticmethod
-    async def _finish(answer: Awaitable[HttpResponseBase], request_id: str) -> HttpResponseBase:
-        response = await answer
+        response = self.get_response(request)
         response["X-Request-ID"] = request_id
         return response
