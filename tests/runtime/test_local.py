@@ -238,7 +238,7 @@ def test_deleting_follows_no_link_and_opens_closed_folders(rig: Rig) -> None:
     rig.runtime.destroy_volume("demo")
     assert (outside / "precious").exists()
     assert rig.runtime.list() == []
-    assert list((rig.root / "var/trash").iterdir()) == []
+    assert list((rig.root / "var/workspaces").iterdir()) == []
 
 
 def _limits_work() -> bool:

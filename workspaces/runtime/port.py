@@ -104,7 +104,11 @@ class Listed:
 
 
 class Runtime(Protocol):
-    """A place where workspaces run. Raises only `kernel.errors.Failure` (see `workspaces.runtime.errors`)."""
+    """A place where workspaces run. Raises only `kernel.errors.Failure` (see `workspaces.runtime.errors`).
+
+    Whatever changes a workspace may raise the temporary ClusterFault("runtime_busy"): somebody else is at work on it,
+    and did not end within seconds. Looking (`observe`, `list`, `logs`) never does.
+    """
 
     def ensure_volume(self, name: str) -> None:
         """Make sure the workspace's storage exists; keeps what is on it."""
@@ -140,7 +144,11 @@ class Runtime(Protocol):
         ...
 
     def destroy_volume(self, name: str) -> None:
-        """Delete the workspace's storage for good. Refuses with PlatformFault("volume_in_use") while a run is there."""
+        """Delete the workspace's storage for good. Refuses with PlatformFault("volume_in_use") while a run is there.
+
+        It is not listed any more from the first moment on, though deleting may take minutes. Where that was cut short,
+        call it again: what was left is deleted then.
+        """
         ...
 
     def list(self) -> list[Listed]:

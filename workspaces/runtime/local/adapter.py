@@ -16,10 +16,15 @@ from workspaces.runtime.errors import ClusterFault, PlatformFault, SpecConflict
 from workspaces.runtime.local import bubblewrap, cgroups, ending, files, launch, processes, records
 from workspaces.runtime.local.cgroups import Groups
 from workspaces.runtime.local.config import LocalConfig
-from workspaces.runtime.local.faults import state_unreadable, translated
+from workspaces.runtime.local.faults import runtime_busy, state_unreadable, translated
 from workspaces.runtime.local.layout import Layout, Place
 from workspaces.runtime.local.records import Intent, Stop
 from workspaces.runtime.port import Listed, Observation, Presence, RunSpec
+
+# Seconds to wait for somebody else's work on the same workspace. A start is worth waiting for: who asks for it twice at
+# once is answered with the run twice.
+_WAIT = 1.0
+_START_WAIT = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +47,7 @@ class LocalRuntime:
 
     def ensure_run(self, spec: RunSpec) -> Observation:
         """See the port. The volume must be there."""
-        with self._changing(spec.name, "ensure_run") as place:
+        with self._changing(spec.name, "ensure_run", wait=_START_WAIT) as place:
             if not place.has_volume():
                 raise PlatformFault(
                     "volume_missing",
@@ -96,16 +101,12 @@ class LocalRuntime:
             except files.UnreadableError as error:
                 log.warning("run_notes_lost", workspace=name, error=str(error))
                 notes = None
-            if not place.root.exists():
-                return
-            groups = notes.intent.groups if notes else cgroups.find(self._config.cgroup_root, self._instance(), name)
-            ending.kill_for_good(place, notes, groups)
-            self._clear(place)
-            with contextlib.suppress(OSError):  # A group is only litter; the next start of this name takes it over.
-                groups.remove()
+            if place.root.exists():
+                self._end(name, place, notes)
+        self._empty_trash(name, "destroy_run")
 
     def destroy_volume(self, name: str) -> None:
-        """See the port."""
+        """See the port. Absent at once, and then deleted; what was left when that was cut short goes with the next."""
         with self._changing(name, "destroy_volume") as place:
             if records.observation(place, records.read(place)).presence is not Presence.ABSENT:
                 raise PlatformFault(
@@ -116,10 +117,12 @@ class LocalRuntime:
                 )
             if place.root.exists():
                 ending.kill_for_good(place, None, Groups())
-            self._layout.discard(name)
+            for folder in (place.root, place.sockets):
+                self._layout.set_aside(name, folder)
+        self._empty_trash(name, "destroy_volume")
 
     def list(self) -> list[Listed]:
-        """See the port. A volume whose deletion was interrupted is listed until it is gone."""
+        """See the port."""
         with translated("list"):
             names = sorted(self._layout.names())
         return [Listed(name, has_volume=True, presence=self.observe(name).presence) for name in names]
@@ -132,16 +135,26 @@ class LocalRuntime:
             return b"" if number is None else files.read_tail(folder / f"run-{number}.jsonl", limit)
 
     @contextlib.contextmanager
-    def _changing(self, name: str, doing: str) -> Iterator[Place]:
+    def _changing(self, name: str, doing: str, *, wait: float = _WAIT) -> Iterator[Place]:
         place = self._layout.place(name)
-        with translated(f"{doing} {name}"):
+        with translated(f"{doing} {name}"), _heeding(name):
             self._layout.prepare()
-            with files.locked(self._layout.lock(name)):
+            with files.locked(self._layout.lock(name), wait=wait):
                 self._config.on_step("locked")
-                try:
-                    yield place
-                except files.UnreadableError as error:
-                    raise state_unreadable(name, str(error)) from error
+                yield place
+
+    def _empty_trash(self, name: str, doing: str) -> None:
+        """Delete what was set aside; without the lock, so that nobody waits for that."""
+        self._config.on_step("set_aside")
+        with translated(f"{doing} {name}"), _heeding(name):
+            self._layout.empty_trash(name, wait=_WAIT)
+
+    def _end(self, name: str, place: Place, notes: records.Notes | None) -> None:
+        groups = notes.intent.groups if notes else cgroups.find(self._config.cgroup_root, self._instance(), name)
+        ending.kill_for_good(place, notes, groups)
+        self._clear(name, place)
+        with contextlib.suppress(OSError):  # A group is only litter; the next start of this name takes it over.
+            groups.remove()
 
     def _start(self, place: Place, spec: RunSpec) -> None:
         """Start a run, unless a supervisor of it lives whose starter died before it could say so."""
@@ -160,7 +173,7 @@ class LocalRuntime:
             self._compiled = True
         owner = self._layout.owner(spec.name)
         sandboxed = self._use_sandbox(owner)
-        self._clear(place)
+        self._clear(spec.name, place)
         _forget_logs(place.log, keep=self._config.keep_logs - 1, but=spec.run)
         groups = cgroups.create(self._config.cgroup_root, self._instance(), spec.name, spec.limits)
         step("limits_made")
@@ -176,12 +189,15 @@ class LocalRuntime:
         step("started")
         log.info("run_started", workspace=spec.name, run=spec.run, sandboxed=sandboxed)
 
-    def _clear(self, place: Place) -> None:
-        """Delete the notes about a run of which nothing lives any more, the intent last."""
-        for name in reversed(_NOTES):
-            (place.run / name).unlink(missing_ok=True)
+    def _clear(self, name: str, place: Place) -> None:
+        """Delete the notes about a run of which nothing lives any more, the intent last; its sockets are set aside.
+
+        Beside the sockets may lie a big temporary folder.
+        """
+        for note in reversed(_NOTES):
+            (place.run / note).unlink(missing_ok=True)
         files.remove_tree(place.handed)
-        files.remove_tree(place.sockets)
+        self._layout.set_aside(name, place.sockets)
 
     def _use_sandbox(self, owner: int | None) -> bool:
         if self._config.sandbox == "none":
@@ -201,6 +217,17 @@ class LocalRuntime:
 
     def _instance(self) -> str:
         return f"slipway-{hashlib.sha256(str(self._config.home).encode()).hexdigest()[:8]}"
+
+
+@contextlib.contextmanager
+def _heeding(name: str) -> Iterator[None]:
+    """Say in words for people that the workspace's files make no sense, or that somebody else is at work on them."""
+    try:
+        yield
+    except files.UnreadableError as error:
+        raise state_unreadable(name, str(error)) from error
+    except files.BusyError as error:
+        raise runtime_busy(name, str(error)) from error
 
 
 def _logged(folder: Path) -> list[int]:

@@ -10,7 +10,7 @@ import dataclasses
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from workspaces.runtime.local.config import LocalConfig
@@ -26,6 +26,7 @@ HANDED = "/run/agent"
 PLATFORM = "/run/platform"
 CODE = "/opt/slipway"
 _USER_INSIDE = 1000
+_FIRST_WORDS = ("--info-fd", str(INFO_FD))
 
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = (
@@ -82,7 +83,7 @@ class Box:
 
 def command_line(config: LocalConfig, box: Box, command: Iterable[str], environment: Mapping[str, str]) -> list[str]:
     """The whole command line that runs `command` in `box`."""
-    arguments = [config.tool(config.bwrap) or config.bwrap, "--info-fd", str(INFO_FD)]
+    arguments = [config.tool(config.bwrap) or config.bwrap, *_FIRST_WORDS]
     arguments += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     arguments += ["--new-session", "--hostname", box.name]
     if box.owner is None:
@@ -95,6 +96,17 @@ def command_line(config: LocalConfig, box: Box, command: Iterable[str], environm
         arguments += ["--setenv", name, value]
     arguments += ["--chdir", CODE, "--remount-ro", "/", "--"]
     return [*arguments, *unprivileged(config, box.owner), *command]
+
+
+def is_sandbox_of(words: Sequence[str], home: Path) -> bool:
+    """Whether this is the command line of a sandbox made by `command_line` around the home at `home`.
+
+    The program's name says nothing, as the operator may have chosen another: its first words and the mount do.
+    """
+    if tuple(words[1:3]) != _FIRST_WORDS:
+        return False
+    mount = ("--bind", str(home), HOME)
+    return any(tuple(words[at : at + 3]) == mount for at in range(3, len(words)))
 
 
 def unprivileged(config: LocalConfig, owner: int | None) -> list[str]:

@@ -58,7 +58,7 @@ class LocalConfig:
         cgroup_root: where control groups are mounted.
         uid_base, uid_count: the user ids handed out to workspaces when Slipway runs as root.
         keep_logs: how many runs' logs are kept.
-        on_step: told the name of each step of a start, for tracing.
+        on_step: told the name of each step of a start or a deletion, for tracing.
     """
 
     home: Path

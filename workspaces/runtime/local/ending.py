@@ -6,7 +6,7 @@ import signal
 import time
 
 from workspaces.runtime.errors import ClusterFault
-from workspaces.runtime.local import files, processes
+from workspaces.runtime.local import bubblewrap, files, launch, processes
 from workspaces.runtime.local.cgroups import Groups
 from workspaces.runtime.local.layout import Place
 from workspaces.runtime.local.processes import Process
@@ -18,8 +18,8 @@ _PATIENCE = 3.0
 def remains(place: Place, notes: Notes | None, groups: Groups) -> set[Process]:
     """All living processes of the run but its supervisor.
 
-    Told from the notes, the control groups and, for what slipped both, the command line and environment that only
-    this workspace's processes have.
+    Told from the notes, the control groups and, for what slipped both, the sandbox's own command line and the variable
+    that only this workspace's processes have in their environment.
     """
     roots: set[Process] = set()
     supervisor: Process | None = None
@@ -30,7 +30,9 @@ def remains(place: Place, notes: Notes | None, groups: Groups) -> set[Process]:
         seen = processes.look(pid)
         if seen is not None:
             roots.add(seen.process)
-    roots |= processes.marked(str(place.home), f"SLIPWAY_AGENT_SPEC={place.handed}/spec.json")
+    roots |= processes.marked(
+        lambda words: bubblewrap.is_sandbox_of(words, place.home), f"SLIPWAY_AGENT_SPEC={place.handed}/spec.json"
+    )
     return {process for process in processes.tree(roots) if process != supervisor}
 
 
@@ -69,8 +71,7 @@ def kill_for_good(place: Place, notes: Notes | None, groups: Groups) -> None:
 def _supervisor(place: Place, notes: Notes | None) -> Process | None:
     if notes is not None and notes.started is not None and notes.started.boot_id == processes.boot_id():
         return notes.started.shim if processes.alive(notes.started.shim) else None
-    launch = str(place.run / "launch.json")
-    return next(iter(processes.marked(launch)), None)
+    return next(iter(processes.marked(lambda words: launch.is_supervisor_of(words, place))), None)
 
 
 def _still_ending(place: Place) -> ClusterFault:

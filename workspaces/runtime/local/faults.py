@@ -64,3 +64,14 @@ def state_unreadable(name: str, detail: str) -> ClusterFault:
         log_text=f"{name}: {detail}",
         temporary=False,
     )
+
+
+def runtime_busy(name: str, lock: str) -> ClusterFault:
+    """Somebody else is at work on the workspace; who gives up at once leaves its thread to others."""
+    return ClusterFault(
+        "runtime_busy",
+        "Slipway is still busy with another step of this workspace.",
+        "Wait a moment; Slipway tries again by itself.",
+        log_text=f"{name}: {lock} is held by somebody else",
+        retry_after=2,
+    )

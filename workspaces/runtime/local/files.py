@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import secrets
-import shutil
 import stat
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,14 @@ from typing import Any
 
 class UnreadableError(Exception):
     """A state file is there but does not hold what it should."""
+
+
+class BusyError(Exception):
+    """Somebody else holds a lock, and did not let go of it in time."""
+
+
+# A kernel's wait for a lock cannot be bounded, so it is asked for again after this many seconds.
+_RETRY = 0.02
 
 
 def write_json(path: Path, document: Mapping[str, Any], *, mode: int = 0o600) -> None:
@@ -62,17 +71,36 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, wait: float) -> Iterator[None]:
     """Hold the exclusive lock on `path`, against other threads as well as other processes.
 
     The file is never deleted: a lock on a deleted file would exclude nobody.
+
+    Args:
+        path: of the file, made where it is missing.
+        wait: seconds to wait for somebody else to let go of it.
+
+    Raises:
+        BusyError: that was not enough.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        until = time.monotonic() + wait
+        while not _try_lock(descriptor):
+            if time.monotonic() >= until:
+                raise BusyError(path.name)
+            time.sleep(_RETRY)
         yield
     finally:
         os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 # struct flock of fcntl(2): type, whence, start, length, pid.
@@ -108,30 +136,119 @@ def life_lock_held(path: Path) -> bool:
     return bool(answer[0] != fcntl.F_UNLCK)
 
 
+# A tree is walked down this far, with two descriptors for each level; what lies deeper is moved up first.
+_LEVELS = 32
+_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
 def remove_tree(path: Path) -> None:
-    """Delete `path` with all in it, following no symbolic link; already gone is fine.
+    """Delete `path` with all in it, at any depth, following no symbolic link; already gone is fine.
 
-    Folders which their owner made unreadable are opened up first. Nothing may be running in there.
+    Folders which their owner made unreadable are opened up first. Every step is relative to an open folder, so that
+    who swaps folders for links meanwhile leads it nowhere. May be repeated after it was cut short.
+
+    Raises:
+        OSError: something cannot be deleted, another file system that is mounted inside included (EBUSY).
     """
-    if path.is_symlink():
-        path.unlink()
-        return
     try:
-        shutil.rmtree(path)
+        outside = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        if path.exists():
+        return
+    levels = [_Level("", outside)]
+    try:
+        _enter(levels, path.name)
+        while len(levels) > 1:
+            _step(levels)
+    finally:
+        while levels:
+            levels.pop().close()
+
+
+class _Level:
+    """An open folder on the way down, and how far it has been read."""
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        self.name = name
+        self.descriptor = descriptor
+        self.entries = os.scandir(descriptor)
+        self.empty = True
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.entries.close()
+        os.close(self.descriptor)
+
+
+def _step(levels: list[_Level]) -> None:
+    """Delete the next entry of the innermost folder, or go into it; at the folder's end, delete that."""
+    level = levels[-1]
+    entry = next(level.entries, None)
+    if entry is None:
+        _leave(levels)
+        return
+    level.empty = False
+    if entry.is_dir(follow_symlinks=False):
+        _enter(levels, entry.name)
+    else:
+        _unlink(entry.name, level.descriptor)
+
+
+def _enter(levels: list[_Level], name: str) -> None:
+    """Go on with what is called `name` in the innermost folder: into it, or, when it is none, delete it."""
+    level = levels[-1]
+    try:
+        descriptor = _open_up(name, level.descriptor)
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        _unlink(name, level.descriptor)
+        return
+    if len(levels) <= _LEVELS:
+        if len(levels) > 1 and os.fstat(descriptor).st_dev != os.fstat(level.descriptor).st_dev:
+            os.close(descriptor)
+            raise OSError(errno.EBUSY, "another file system is mounted there", name)
+        levels.append(_Level(name, descriptor))
+        return
+    os.close(descriptor)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(name, secrets.token_hex(16), src_dir_fd=level.descriptor, dst_dir_fd=levels[1].descriptor)
+
+
+def _leave(levels: list[_Level]) -> None:
+    """Delete the innermost folder, which has been read to its end."""
+    level = levels.pop()
+    level.close()
+    try:
+        os.rmdir(level.name, dir_fd=levels[-1].descriptor)
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        _unlink(level.name, levels[-1].descriptor)
+    except OSError as error:
+        # Something came in while it was read, if only from below; but what shows nothing will not get emptier.
+        if error.errno != errno.ENOTEMPTY or level.empty:
             raise
-    except PermissionError:
-        _open_up(path)
-        shutil.rmtree(path)
+        _enter(levels, level.name)
 
 
-def _open_up(path: Path) -> None:
-    path.chmod(0o700)
-    for _, folders, _, descriptor in os.fwalk(path):
-        for name in folders:
-            if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                os.chmod(name, 0o700, dir_fd=descriptor)
+def _unlink(name: str, folder: int) -> None:
+    # One that turned into a folder meanwhile is found when its parent turns out not to be empty.
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        os.unlink(name, dir_fd=folder)
+
+
+def _open_up(name: str, folder: int) -> int:
+    """Open a folder for reading, whatever its mode is; a link or a file is a NotADirectoryError."""
+    found = os.open(name, os.O_PATH | _FOLDER, dir_fd=folder)
+    try:
+        mode = stat.S_IMODE(os.fstat(found).st_mode)
+        if mode & stat.S_IRWXU != stat.S_IRWXU:
+            with contextlib.suppress(PermissionError):
+                # By its descriptor, as chmod(2) by name would follow a link. open(2) describes the path.
+                Path(f"/proc/self/fd/{found}").chmod(mode | stat.S_IRWXU)
+        return os.open(".", os.O_RDONLY | _FOLDER, dir_fd=found)
+    finally:
+        os.close(found)
 
 
 def read_tail(path: Path, limit: int) -> bytes:

@@ -7,7 +7,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from workspaces.runtime.local.layout import Place, give
 from workspaces.runtime.port import RunSpec
 
 _SHIM = Path(__file__).with_name("shim.py")
+_ISOLATED = ("-I", "-S")
+_SUPERVISOR_WORDS = 6
 _ANSWER_TIMEOUT = 20.0
 
 
@@ -135,10 +137,9 @@ def start(place: Place, document: dict[str, Any], life: int, on_step: Callable[[
         life: descriptor that holds the life lock; the supervisor inherits it.
         on_step: told "spawned" once nothing of this process is needed any more.
     """
-    launch = place.run / "launch.json"
-    files.write_json(launch, document)
+    files.write_json(_document(place), document)
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_SHIM), str(launch), str(life)],
+        [sys.executable, *_ISOLATED, str(_SHIM), str(_document(place)), str(life)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -160,6 +161,17 @@ def start(place: Place, document: dict[str, Any], life: int, on_step: Callable[[
             "Try again in a minute.",
             log_text=f"supervisor answered {word!r}",
         )
+
+
+def is_supervisor_of(words: Sequence[str], place: Place) -> bool:
+    """Whether this is the command line of a supervisor made by `start`, here or from another checkout."""
+    if len(words) < _SUPERVISOR_WORDS or tuple(words[1:3]) != _ISOLATED:
+        return False
+    return Path(words[3]).name == _SHIM.name and words[4] == str(_document(place)) and words[5].isdecimal()
+
+
+def _document(place: Place) -> Path:
+    return place.run / "launch.json"
 
 
 def _answer(starter: subprocess.Popen[bytes]) -> str:

@@ -1,7 +1,7 @@
 """Where everything of a workspace lies, and whose it is.
 
 <home>/locks/<name>.lock              one caller at a time
-<home>/trash/<name>.<random>          a volume on its way out
+<home>/locks/<name>.trash.lock        one who deletes at a time
 <home>/workspaces/<name>/home         the user's home        ┐ the volume
 <home>/workspaces/<name>/state        the agent's markers    ┘
 <home>/workspaces/<name>/owner.json   the user id it runs as
@@ -9,6 +9,8 @@
 <home>/workspaces/<name>/run/         notes about the run that is there; the workspace cannot see them
 <home>/workspaces/<name>/run/agent/   what the agent is handed: spec.json, secrets.json
 <run_dir>/w/<name>/                   sockets; emptied for each run
+<home>/workspaces/.<name>.<random>    a folder on its way out, beside where it was: renaming it is one step
+<run_dir>/w/.<name>.<random>          the same
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from workspaces.runtime.errors import ClusterFault, PlatformFault
 from workspaces.runtime.local import files
 from workspaces.runtime.local.config import SOCKET_LIMIT, LocalConfig, socket_length
 
+_OWNERS_WAIT = 5.0
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123, section 2.1; lower case only.
 
 
@@ -91,20 +94,19 @@ class Layout:
     def __init__(self, config: LocalConfig) -> None:
         self._config = config
         self.workspaces = config.home / "workspaces"
-        self.trash = config.home / "trash"
+        self._sockets = config.run_dir / "w"
         self._locks = config.home / "locks"
 
     def place(self, name: str) -> Place:
         """The paths of `name`, whether or not anything is there."""
-        return Place(self.workspaces / checked(name), self._config.run_dir / "w" / name)
+        return Place(self.workspaces / checked(name), self._sockets / name)
 
     def prepare(self) -> None:
         """Make the folders that all workspaces share."""
-        for folder in (self._config.home, self._config.run_dir, self._config.run_dir / "w"):
+        for folder in (self._config.home, self._config.run_dir, self._sockets):
             folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         self.workspaces.mkdir(mode=0o711, exist_ok=True)
-        for folder in (self.trash, self._locks):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        self._locks.mkdir(mode=0o700, exist_ok=True)
 
     def lock(self, name: str) -> Path:
         """The lock under which a workspace is changed."""
@@ -143,20 +145,39 @@ class Layout:
             give(folder, self.owner(name))
         return place.sockets
 
-    def discard(self, name: str) -> None:
-        """Delete a workspace's folder: out of the way in one step, then bit by bit."""
-        place = self.place(name)
-        if place.root.exists():
-            place.root.rename(self.trash / f"{name}.{secrets.token_hex(6)}")
-            files.sync_folder(self.workspaces)
-        for remains in self.trash.glob(f"{name}.*"):
-            files.remove_tree(remains)
-        files.remove_tree(place.sockets)
+    def set_aside(self, name: str, folder: Path) -> None:
+        """Take a folder of a workspace out of the way, in one step, to be deleted by `empty_trash`."""
+        try:
+            folder.rename(folder.with_name(f".{checked(name)}.{secrets.token_hex(6)}"))
+        except FileNotFoundError:
+            return
+        files.sync_folder(folder.parent)
+
+    def empty_trash(self, name: str, *, wait: float) -> None:
+        """Delete what was set aside of a workspace, now or by somebody who was killed meanwhile.
+
+        To be called without the workspace's lock: it may take minutes.
+
+        Args:
+            name: of the workspace.
+            wait: seconds to wait for somebody else who does the same.
+
+        Raises:
+            files.BusyError: somebody else is at it.
+        """
+        if not self._trash(name):
+            return
+        with files.locked(self._locks / f"{name}.trash.lock", wait=wait):
+            while found := self._trash(name):
+                for remains in found:
+                    files.remove_tree(remains)
+
+    def _trash(self, name: str) -> list[Path]:
+        return [path for folder in (self.workspaces, self._sockets) for path in folder.glob(f".{checked(name)}.*")]
 
     def names(self) -> set[str]:
-        """Every workspace with a folder, also one on its way out."""
-        found = {entry.name for entry in _entries(self.workspaces)}
-        return found | {entry.name.rpartition(".")[0] for entry in _entries(self.trash)}
+        """Every workspace with a folder, without those on their way out."""
+        return {entry.name for entry in _entries(self.workspaces) if not entry.name.startswith(".")}
 
     def owner(self, name: str) -> int | None:
         """The user id a workspace runs as; None for Slipway's own, when that is not root's."""
@@ -173,7 +194,8 @@ class Layout:
         path = self.place(name).root / "owner.json"
         if os.geteuid() != 0 or path.exists():
             return self.owner(name)
-        with files.locked(self._locks / ".owners"):
+        with files.locked(self._locks / ".owners", wait=_OWNERS_WAIT):
+            # Those on their way out count: no user id is given to somebody else while files of it are left.
             taken = {self._taken(entry) for entry in _entries(self.workspaces)}
             start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
             for offset in range(self._config.uid_count):

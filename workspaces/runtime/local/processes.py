@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -99,15 +99,16 @@ def tree(roots: Iterable[Process]) -> set[Process]:
     return found
 
 
-def marked(argument: str, variable: str | None = None) -> set[Process]:
-    """Processes with `argument` on their command line, or `variable` (K=V) in their environment.
+def marked(ours: Callable[[Sequence[str]], bool], variable: str | None = None) -> set[Process]:
+    """Processes whose command line is one of `ours`, or which have `variable` (K=V) in their environment.
 
-    How a run is found of which no usable note is left.
+    How a run is found of which no usable note is left. A single word of a command line is no sign: a backup of a
+    workspace names its folders, too.
     """
     found: set[Process] = set()
     for seen in every():
         folder = _PROC / str(seen.process.pid)
-        if argument.encode() in _words(folder / "cmdline") or (
+        if ours([os.fsdecode(word) for word in _words(folder / "cmdline")]) or (
             variable is not None and variable.encode() in _words(folder / "environ")
         ):
             found.add(seen.process)
