@@ -10,12 +10,18 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from agent.problems import Problem
+from agent.texts import clean
 
 Status = Literal["waiting", "running", "done", "failed"]
 Part = Literal["content", "ide", "commands", "extensions"]
 
 _PARTS: tuple[Part, ...] = ("content", "ide", "commands", "extensions")
-_TEXT_LIMIT = 500
+# Longer ones are refused by the platform, and a refused report tells nothing at all.
+_TEXT_LIMIT = 2000
+_CODE_LIMIT = 60
+_BRANCH_LIMIT = 400
+_HEAD_LIMIT = 64
+_PORT_LIMIT = 64
 _NOTICE_LIMIT = 30
 
 
@@ -38,19 +44,25 @@ class Condition:
             "type": self.type,
             "status": self.status,
             "code": self.code,
-            "message": self.message[:_TEXT_LIMIT],
-            "next_step": self.next_step[:_TEXT_LIMIT],
+            "message": self.message,
+            "next_step": self.next_step,
             "progress": self.progress,
             "started_ago": None if self.started is None else round(max(now - self.started, 0.0), 3),
             "finished_ago": None if self.finished is None else round(max(now - self.finished, 0.0), 3),
         }
 
 
+def _name(text: str | None, limit: int) -> str | None:
+    """A name in full or not at all: half of one would be another name."""
+    return clean(text, limit) if text is not None and len(text) <= limit else None
+
+
 class Board:
-    """Written by the parts, read by the reporter.
+    """Written by the parts, read by the reporter. All texts are cleaned as they come in: many are a repository's.
 
     Attributes:
-        changed: set when something changed that should be reported at once.
+        changed: set when something changed that should be reported soon.
+        urgent: set, with `changed`, when somebody waits for just this.
         progressed: set when only a percentage moved: may wait for a moment.
         activity: name of a signal -> when it was last seen, on the board's clock.
     """
@@ -63,6 +75,7 @@ class Board:
         self._ports: list[int] = []
         self.activity: dict[str, float] = {}
         self.changed = asyncio.Event()
+        self.urgent = asyncio.Event()
         self.progressed = asyncio.Event()
 
     def condition(self, part: Part) -> Condition:
@@ -73,7 +86,7 @@ class Board:
         """A part has begun, or begun anew."""
         known = self._conditions[part]
         started = known.started if known.status == "running" else self._clock()
-        self._conditions[part] = Condition(part, "running", message=message, started=started)
+        self._conditions[part] = Condition(part, "running", message=clean(message, _TEXT_LIMIT), started=started)
         self.changed.set()
 
     def progress(self, part: Part, value: float) -> None:
@@ -89,8 +102,14 @@ class Board:
         started = self._conditions[part].started
         now = self._clock()
         self._conditions[part] = Condition(
-            part, "done", message=message, started=now if started is None else started, finished=now
+            part,
+            "done",
+            message=clean(message, _TEXT_LIMIT),
+            started=now if started is None else started,
+            finished=now,
         )
+        if part == "ide":
+            self.urgent.set()
         self.changed.set()
 
     def fail(self, part: Part, problem: Problem) -> None:
@@ -100,9 +119,9 @@ class Board:
         self._conditions[part] = Condition(
             part,
             "failed",
-            problem.code,
-            problem.message,
-            problem.next_step,
+            clean(problem.code, _CODE_LIMIT),
+            clean(problem.message, _TEXT_LIMIT),
+            clean(problem.next_step, _TEXT_LIMIT),
             started=now if started is None else started,
             finished=now,
         )
@@ -110,10 +129,13 @@ class Board:
 
     def notice(self, code: str, message: str) -> None:
         """Tell the owner something once. The oldest gives way when too many wait to be delivered."""
+        code, message = clean(code, _CODE_LIMIT), clean(message, _TEXT_LIMIT)
+        if not code.strip() or not message.strip():
+            return
         while len(self._notices) >= _NOTICE_LIMIT:
             self._notices.pop(next(iter(self._notices)))
         key = uuid.uuid4().hex
-        self._notices[key] = {"id": key, "code": code, "message": message[:_TEXT_LIMIT]}
+        self._notices[key] = {"id": key, "code": code, "message": message}
         self.changed.set()
 
     def delivered(self, ids: set[str]) -> None:
@@ -122,13 +144,20 @@ class Board:
             self._notices.pop(key, None)
 
     def set_ports(self, ports: list[int]) -> None:
-        """Ports that can be reached now."""
+        """Ports that can be reached now; the first 64 of them are reported."""
+        ports = ports[:_PORT_LIMIT]
         if ports != self._ports:
             self._ports = ports
             self.changed.set()
 
     def set_git(self, status: dict[str, Any] | None) -> None:
-        """State of the checkout; None when it is not known."""
+        """State of the checkout; None when it is not known. A name that is too long to report is None as well."""
+        if status is not None:
+            names = {
+                "branch": _name(status.get("branch"), _BRANCH_LIMIT),
+                "head": _name(status.get("head"), _HEAD_LIMIT),
+            }
+            status = {**status, **names}
         if status != self._git:
             self._git = status
             self.changed.set()

@@ -28,6 +28,30 @@ MARKER = "content.json"
 RETRIES = 2
 
 _SOURCE = "clone"
+_PROOF = "slipway-complete"
+
+
+def choose_folder(repository: Repository, home: Path, state_dir: Path) -> Path:
+    """Where the checkout is, or is to be.
+
+    One that is there stays where it is, whatever its repository is called by now: in the folder of `home` that the
+    marker names.
+    """
+    known = files.read_json(state_dir / MARKER)
+    name = Path(str(known.get("folder", ""))).name
+    folder = home / name
+    # The home itself may be elsewhere by now, so only the name counts.
+    done = known.get("status") == "done"
+    try:
+        there = name not in {"", ".."} and (folder.is_dir() if done else _is_complete(folder))
+    except OSError:
+        # No name that a folder could have.
+        there = False
+    return folder if there else home / repository.folder
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / ".git" / _PROOF).exists()
 
 
 class Content:
@@ -86,7 +110,7 @@ class Content:
         if files.read_json(self._marker).get("status") == "done" and self.folder.is_dir():
             return True
         # A kill between the rename and the marker: the rename itself is the proof that all was complete.
-        if (self.folder / ".git" / "slipway-complete").exists():
+        if _is_complete(self.folder):
             self._mark(status="done")
             return True
         return False
@@ -226,11 +250,13 @@ class Content:
             self._board.notice("submodules_failed", text)
 
     def _put_in_place(self, temporary: Path) -> None:
-        (temporary / ".git" / "slipway-complete").touch()
+        (temporary / ".git" / _PROOF).touch()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
         if self.folder.exists() or self.folder.is_symlink():
             self._set_aside()
+        # The folder's name is known before it is there: after a kill in between, the next start still finds it.
+        self._mark(status="placing", history="")
         temporary.rename(self.folder)
         self._mark(status="done")
 

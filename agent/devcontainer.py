@@ -18,6 +18,7 @@ from typing import Any
 import json5
 
 from agent.problems import Problem
+from agent.texts import whole
 
 SIZE_LIMIT = 256 * 1024
 """Bytes of the file."""
@@ -145,10 +146,12 @@ def _decode(data: bytes) -> dict[str, Any]:
 
 def _loads(text: str) -> Any:
     try:
-        return json.loads(text)
+        document = json.loads(text)
     except ValueError:
         # Comments and trailing commas. The lenient parser is slower by far, so it only gets what needs it.
-        return json5.loads(text)
+        document = json5.loads(text)
+    # Escapes can make text that is none (lone surrogates), which neither files nor processes would take.
+    return json.loads(whole(json.dumps(document, ensure_ascii=False)))
 
 
 def _object(parent: Mapping[str, Any], name: str, path: str = "") -> dict[str, Any]:

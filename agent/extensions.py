@@ -11,6 +11,7 @@ from agent import files, ide
 from agent.board import Board
 from agent.environment import Environment
 from agent.logs import Log
+from agent.noise import NoiseFilter
 from agent.problems import Problem
 from agent.processes import Child
 
@@ -64,8 +65,8 @@ class Extensions:
     async def _install(self, name: str) -> bool:
         target, key = name, name
         if name.endswith(".vsix"):
-            path = (self._folder / name).resolve()
-            if not path.is_relative_to(self._folder.resolve()) or not path.is_file():
+            path = self._file(name)
+            if path is None:
                 self._log.write(_SOURCE, f"{name} is not a file of the repository", level="error")
                 return False
             target, key = str(path), f"{name}:{await asyncio.to_thread(_digest, path)}"
@@ -78,12 +79,23 @@ class Extensions:
         files.write_json(self._marker, {**installed, key: True})
         return True
 
+    def _file(self, name: str) -> Path | None:
+        """The file of the checkout that is meant; None when there is none, or it lies elsewhere."""
+        try:
+            path = (self._folder / name).resolve()
+            inside = path.is_relative_to(self._folder.resolve())
+            return path if inside and path.is_file() else None
+        except (OSError, RuntimeError, ValueError):
+            # No name that a file could have, or links that lead in a circle.
+            return None
+
     async def _run(self, target: str) -> int:
+        noise = NoiseFilter(lambda text: self._log.write(_SOURCE, text) if text.strip() else None)
         child = await Child.start(
             ide.install_command(self._environment, target),
             env=self._environment.variables,
             cwd=self._environment.home,
-            on_line=lambda text: self._log.write(_SOURCE, text) if text.strip() else None,
+            on_line=noise.feed,
         )
         try:
             return await asyncio.wait_for(child.wait(), _LIMIT)
@@ -93,6 +105,7 @@ class Extensions:
         finally:
             child.kill()
             child.close()
+            noise.close()
 
 
 def _digest(path: Path) -> str:

@@ -10,7 +10,15 @@ from typing import Any
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file in one step: afterwards it holds the old text or the new, never half of one."""
+    """Replace a file in one step: afterwards it holds the old text or the new, never half of one.
+
+    A file that holds the text already is left alone, so that a full disk is no obstacle where nothing changes.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if _holds(path, text):
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -20,6 +28,13 @@ def write_atomically(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

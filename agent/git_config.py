@@ -6,6 +6,7 @@ that whatever the user says there wins and stays.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -56,7 +57,8 @@ def install(environment: Environment, spec: Spec, folder: Path) -> None:
     """Write our file and include it from the user's.
 
     Raises:
-        OSError: one of them cannot be written.
+        OSError, RuntimeError, ValueError: one of them cannot be read or written; `RuntimeError` is `Path.resolve`'s
+            word for links that lead in a circle.
     """
     ours = environment.state_dir / FILE
     write_atomically(ours, render(environment, spec, folder))
@@ -65,5 +67,10 @@ def install(environment: Environment, spec: Spec, folder: Path) -> None:
     text = theirs.read_text(encoding="utf-8", errors="surrogateescape") if theirs.exists() else ""
     if include not in text:
         temporary = theirs.with_name(f"{theirs.name}.slipway-new")
-        temporary.write_text(include + text, encoding="utf-8", errors="surrogateescape")
-        temporary.replace(theirs)
+        try:
+            temporary.write_text(include + text, encoding="utf-8", errors="surrogateescape")
+            temporary.replace(theirs)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise

@@ -101,6 +101,7 @@ def classify(lines: Sequence[str], *, name: str, ref: str, stalled: bool = False
     """
     text = "\n".join(lines).lower()
     for code, pattern in _RULES:
-        if re.search(pattern, text):
+        # A transfer that is ended for standing still complains that the connection broke.
+        if re.search(pattern, text) and not (stalled and code == "network_unreachable"):
             return problem(code, name, ref)
     return problem("clone_stalled" if stalled else "clone_failed", name, ref)

@@ -13,11 +13,13 @@ from agent import files, settings, transport
 from agent.board import Board
 from agent.environment import Environment
 from agent.logs import Log
+from agent.noise import NoiseFilter
 from agent.problems import Problem
 from agent.processes import Child
 from agent.spec import Spec
 
-_POLL = 0.05
+# Looking for the socket costs next to nothing, and the first request is what makes code-server load its other half.
+_POLL = 0.01
 _PAGE_TIMEOUT = 20.0
 # Longest path of a Unix socket on Linux (unix(7)).
 _SOCKET_PATH_LIMIT = 107
@@ -25,8 +27,6 @@ _BACKOFF = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY = 60.0
 _GIVE_UP_TELLING = 4
 _NOT_STARTED = 127
-_NOISE_BEGINS = "Error: Could not locate the bindings file. Tried:"
-_NOISE_ENDS = "}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,7 +90,6 @@ class Ide:
         self._places = paths(environment)
         self._child: Child | None = None
         self._stopping = False
-        self._in_noise = False
         self._content_there = asyncio.Event()
         self.ready = asyncio.Event()
 
@@ -151,8 +150,9 @@ class Ide:
         """Start it, watch for its page, and return how it ended."""
         self._log.write("agent", "Starting the editor.", event="ide_started")
         cwd = self._folder if self._folder.is_dir() else self._environment.home
+        noise = NoiseFilter(self._line)
         self._child = child = await Child.start(
-            command(self._environment, self._folder), env=self._variables(), cwd=cwd, on_line=self._line
+            command(self._environment, self._folder), env=self._variables(), cwd=cwd, on_line=noise.feed
         )
         watcher = asyncio.create_task(self._watch_page())
         try:
@@ -163,16 +163,12 @@ class Ide:
             # Its children live on when only the first process was killed, and would hold the socket's successor back.
             child.kill()
             child.close()
+            noise.close()
         return code
 
     def _line(self, text: str) -> None:
-        # Its log writer is a native module that is not built everywhere; it says so at length and goes on without.
-        if text.startswith(_NOISE_BEGINS):
-            self._in_noise = True
-        if not self._in_noise and text.strip():
+        if text.strip():
             self._log.write("ide", text)
-        if text == _NOISE_ENDS:
-            self._in_noise = False
 
     def _tell_restart(self, failures: int, code: int) -> None:
         text = "The editor stopped unexpectedly and was restarted. Files on disk are safe; terminals were closed."
@@ -192,8 +188,6 @@ class Ide:
         if not self._content_there.is_set():
             self._board.start("ide", "The editor is up and waits for the repository")
             await self._content_there.wait()
-            while not await self._page_answers():
-                await asyncio.sleep(_POLL)
         self.ready.set()
         self._board.done("ide", "The editor is open")
         self._log.write("agent", "The editor answers.", event="ide_ready")

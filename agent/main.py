@@ -13,7 +13,7 @@ from typing import Any
 from agent import devcontainer, environment, files, git_config, git_errors, ide, proctable, settings, spec
 from agent.activity import Activity
 from agent.board import Board, Part
-from agent.content import Content
+from agent.content import Content, choose_folder
 from agent.devcontainer import DevContainer
 from agent.environment import Environment
 from agent.extensions import Extensions
@@ -49,7 +49,7 @@ class Workspace:
         self.stop_asked = asyncio.Event()
         self.hurry = asyncio.Event()
         self.board = board = Board()
-        self.folder = folder = env.home / document.repository.folder
+        self.folder = folder = choose_folder(document.repository, env.home, env.state_dir)
         git = Git(env.variables, stall=env.timing.stall, local=document.repository.is_local, log=log)
         self._content = Content(document.repository, folder, env.state_dir, git, board, log, retry=env.timing.retry)
         self._ide = Ide(env, document, folder, board, log)
@@ -98,7 +98,7 @@ class Workspace:
 
     async def _open(self) -> None:
         """From the repository to a workspace that is complete."""
-        git_config.install(self._env, self._spec, self.folder)
+        self._set_git_up()
         try:
             await self._content.ensure()
         except Problem as problem:
@@ -117,6 +117,21 @@ class Workspace:
             self._spawn("extensions", self._extensions(container), "extensions")
             self._spawn("commands", self._commands(container), "commands")
 
+    def _set_git_up(self) -> None:
+        """Git's settings for the user. Without them the editor still opens: there the owner can mend what is wrong."""
+        try:
+            git_config.install(self._env, self._spec, self.folder)
+        except (OSError, RuntimeError, ValueError) as error:
+            text = (
+                "Git's settings could not be brought into ~/.gitconfig, so your name and your access to the repository"
+                " may be missing. Make room on the disk, or move that file away, and restart the workspace."
+            )
+            self._tell(text, "gitconfig_unusable", error)
+
+    def _tell(self, text: str, code: str, error: Exception) -> None:
+        self._log.write("agent", f"{text} ({error})", level="warning", event=code)
+        self.board.notice(code, text)
+
     async def _read_devcontainer(self) -> DevContainer | None:
         """What the repository asks for. None, with the condition failed, where its file is broken."""
         variables = self._env.variables
@@ -130,12 +145,22 @@ class Workspace:
             return None
         container = found or DevContainer()
         self._tell_ignored(container)
+        try:
+            self._apply_settings(container)
+        except OSError as error:
+            text = (
+                "The repository's settings could not be written, so the editor goes on with the last ones. Make room on"
+                " the disk and restart the workspace."
+            )
+            self._tell(text, "settings_unwritable", error)
+        return container
+
+    def _apply_settings(self, container: DevContainer) -> None:
         added: dict[str, str | None] = {**container.container_env, **container.remote_env}
         if not settings.apply_machine(ide.paths(self._env).data, container.settings, added):
             text = "The machine settings file is not valid JSON, so the repository's settings were not applied."
             self._log.write("agent", text, level="warning", event="settings_unreadable")
         ide.remember_variables(self._env, {name: value for name, value in added.items() if value is not None})
-        return container
 
     def _tell_ignored(self, container: DevContainer) -> None:
         if not container.ignored:

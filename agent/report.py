@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import random
@@ -13,6 +14,7 @@ from agent.board import Board
 from agent.environment import Timing
 from agent.logs import Log
 from agent.spec import Spec
+from agent.texts import clean
 
 PATH = "/internal/agent/report"
 BODY_LIMIT = 64 * 1024
@@ -20,6 +22,8 @@ BODY_LIMIT = 64 * 1024
 
 _DEBOUNCE = 0.05
 _PROGRESS_PAUSE = 0.5
+_NOT_UNDERSTOOD = 400
+_DETAIL_LIMIT = 500
 # Not wanted any more (401, 409): the workspace goes on, and asks now and then whether that has changed.
 _REFUSED_PAUSE = 30.0
 
@@ -37,6 +41,7 @@ class Reporter:
         self._sequence = 0
         self._interval = spec.report_interval
         self._failures = 0
+        self._refusal = ""
 
     async def run(self) -> None:
         """Report on every change and at least every interval."""
@@ -46,18 +51,22 @@ class Reporter:
 
     async def send(self, timeout: float) -> int | None:
         """Send one report now. Returns the status of the answer, None when there was none. Never raises for that."""
-        self._board.changed.clear()
-        self._board.progressed.clear()
-        body = self._body()
+        for event in (self._board.changed, self._board.progressed, self._board.urgent):
+            event.clear()
         try:
+            body = self._body()
             status, answer = await asyncio.to_thread(
                 transport.post, self._address, PATH, body, token=self._token, timeout=timeout
             )
         except (OSError, http.client.HTTPException) as error:
             self._note_failure(f"no answer ({type(error).__name__})")
             return None
+        except ValueError as error:
+            # A text that UTF-8 cannot hold, or a header that HTTP cannot: the next report may be without it.
+            self._note_failure(f"it cannot be written ({error})")
+            return None
         if status != 200:
-            self._note_failure(f"status {status}")
+            self._note_refusal(status, answer)
             return status
         self._failures = 0
         self._board.delivered({notice["id"] for notice in body["notices"]})
@@ -84,6 +93,16 @@ class Reporter:
         if self._failures == 1:
             self._log.write("agent", f"A report did not arrive: {what}.", level="warning", event="report_failed")
 
+    def _note_refusal(self, status: int, answer: dict[str, Any]) -> None:
+        if status != _NOT_UNDERSTOOD:
+            self._note_failure(f"status {status}")
+            return
+        # Unlike the others this is a fault of ours, which only the platform's words explain.
+        words = clean(json.dumps(answer.get("errors") or answer.get("detail") or answer), _DETAIL_LIMIT)
+        if words != self._refusal:
+            self._refusal, self._failures = words, 0
+        self._note_failure(f"status {status}, {words}")
+
     async def _pause(self, status: int | None) -> None:
         if status in {401, 409}:
             await asyncio.sleep(_REFUSED_PAUSE)
@@ -103,7 +122,8 @@ class Reporter:
         finally:
             for wait in waits:
                 wait.cancel()
-        await asyncio.sleep(_DEBOUNCE)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._board.urgent.wait(), _DEBOUNCE)
 
     async def _progress_due(self) -> None:
         await self._board.progressed.wait()

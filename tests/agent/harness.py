@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from tests.support.git_repos import Repository
 from tests.support.waiting import eventually
+from workspaces.internal.agent import Report
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).with_name("stand_in_ide.py")
@@ -56,11 +57,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Platform:
-    """The platform's two endpoints for agents, on a Unix socket. Can go away and come back."""
+    """The platform's two endpoints for agents, on a Unix socket. Can go away and come back.
+
+    Reports are checked as the platform itself checks them.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.reports: list[dict[str, Any]] = []
+        self.refused: list[dict[str, Any]] = []
         self.credentials: dict[str, tuple[str, str]] = {}
         self.asked: list[dict[str, Any]] = []
         self.status = 200
@@ -87,6 +92,10 @@ class Platform:
             self.asked.append(body)
             known = self.credentials.get(body["host"])
             return (200, {"username": known[0], "password": known[1]}) if known else (404, {})
+        said = Report(data=body)
+        if not said.is_valid():
+            self.refused.append(body)
+            return 400, {"detail": f"Not valid: {dict(said.errors)}"}
         self.reports.append(body)
         if self.hangs.is_set():
             threading.Event().wait(15)

@@ -51,6 +51,7 @@ def main() -> None:
     path.unlink(missing_ok=True)
     with Server(str(path), Handler) as server:
         sys.stdout.write(f"serving, pid {os.getpid()}, proxy {os.environ.get('VSCODE_PROXY_URI')}\n")
+        sys.stdout.write(f"opens {sys.argv[-1]}\n")
         sys.stdout.flush()
         server.serve_forever()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -247,26 +246,6 @@ def test_killed_between_rename_and_marker(agent: Agent, git_server: GitServer) -
 
     assert (agent.folder / "mine.txt").read_text() == "work"
     assert list(agent.home.glob("app.kept-*")) == []
-
-
-def test_disk_full(agent: Agent, git_server: GitServer) -> None:
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("needs root, to mount a small disk")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(agent.home)], check=False, capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip("needs the right to mount a small disk")
-    try:
-        agent.start(git_server.create_repository("app", {"big.bin": os.urandom(3_000_000)}))
-        condition = agent.wait_condition("content", "failed")
-        assert condition["code"] == "disk_full"
-        assert condition["next_step"]
-        assert list(agent.home.glob(".slipway-clone-*")) == []
-        agent.stop()
-    finally:
-        agent.close_processes()
-        subprocess.run(["umount", str(agent.home)], check=True)
 
 
 def test_editor_that_dies_is_started_again_and_told(agent: Agent, git_server: GitServer) -> None:

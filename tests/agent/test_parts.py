@@ -61,6 +61,11 @@ def test_what_git_says(text: str, code: str) -> None:
     assert problem.temporary == (code in {"network_unreachable", "clone_stalled"})
 
 
+def test_a_transfer_that_was_ended_has_stalled() -> None:
+    lines = ["error: RPC failed; curl 18 transfer closed", "fetch-pack: unexpected disconnect", "fatal: early EOF"]
+    assert git_errors.classify(lines, name="a/b", ref="HEAD", stalled=True).code == "clone_stalled"
+
+
 @pytest.mark.parametrize("name", ["", "-x", "a..b", "a b", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", "@", "a@{b"])
 def test_refs_that_git_refuses(name: str) -> None:
     assert not valid_ref(name)

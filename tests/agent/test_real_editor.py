@@ -66,7 +66,8 @@ def test_from_repository_to_editor(real_agent: Agent, git_server: GitServer) -> 
     assert "some.gallery" in extensions["message"]
     assert "extensions_skipped" in agent.platform.notices
     assert "http://{{port}}-app-x1y2.localhost/" in agent.text("ide")
-    assert "bindings" not in agent.text("ide")
+    for source in ("ide", "extensions"):
+        assert "bindings" not in agent.text(source)
 
     for pid in servers(agent)[:1]:
         os.kill(pid, signal.SIGKILL)

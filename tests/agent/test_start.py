@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -143,6 +145,48 @@ def test_a_restart_keeps_what_the_user_did(agent: Agent, git_server: GitServer) 
     assert agent.platform.condition("content")["message"] == "team/app is as you left it"
 
 
+@pytest.mark.parametrize("marker", ["done", "killed"])
+def test_a_renamed_repository_keeps_its_folder(agent: Agent, git_server: GitServer, marker: str) -> None:
+    repository = git_server.create_repository("app", {"a.txt": "one", ".devcontainer.json": sh('"echo x >> ran"')})
+    agent.start(repository)
+    agent.wait_condition("commands", "done")
+    (agent.folder / "mine.txt").write_text("work")
+    assert agent.stop() == 0
+    if marker == "killed":
+        # What stands there when the agent dies right after the checkout was put in its place.
+        (agent.state / "content.json").write_text(json.dumps({"folder": str(agent.folder), "status": "placing"}))
+    (agent.state / "lifecycle.json").unlink()
+    agent.platform.reports.clear()
+    agent.log_path.unlink()
+
+    agent.start(repository, full_name="team/renamed")
+    agent.wait_condition("ide", "done")
+    agent.wait_condition("commands", "done")
+
+    assert sorted(path.name for path in agent.home.iterdir() if not path.name.startswith(".")) == ["app"]
+    assert (agent.folder / "mine.txt").read_text() == "work"
+    assert (agent.folder / "ran").read_text() == "x\nx\n"
+    assert agent.platform.condition("content")["message"] == "team/renamed is as you left it"
+    assert f"opens {agent.folder}\n" in agent.text("ide") + "\n"
+    assert f'directory = "{agent.folder}"' in (agent.state / "gitconfig").read_text()
+    agent.wait(lambda: (agent.platform.reports[-1]["git"] or {}).get("uncommitted") == 2)
+
+
+def test_a_renamed_repository_whose_folder_is_gone_is_cloned(agent: Agent, git_server: GitServer) -> None:
+    repository = git_server.create_repository("app", {"a.txt": "one"})
+    agent.start(repository)
+    agent.wait_condition("ide", "done")
+    agent.stop()
+    shutil.rmtree(agent.folder)
+    agent.platform.reports.clear()
+
+    agent.start(repository, full_name="team/renamed")
+    agent.wait_condition("ide", "done")
+
+    assert (agent.home / "renamed" / "a.txt").read_text() == "one"
+    assert not agent.folder.exists()
+
+
 def test_stop_leaves_no_process(agent: Agent, git_server: GitServer) -> None:
     script = '"setsid sh -c \\"trap : TERM; while :; do sleep 1; done\\" & sleep 1000"'
     agent.start(git_server.create_repository("app", {".devcontainer.json": sh(script)}))
@@ -186,7 +230,10 @@ def test_ports_of_the_workspace_can_be_reached_and_others_cannot(agent: Agent, g
 
 
 def _command(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""  # It has ended since.
 
 
 def _get(path: Path, url: str) -> tuple[int, int]:
