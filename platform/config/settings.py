@@ -120,6 +120,8 @@ SILENCED_SYSTEM_CHECKS = [
     # TLS ends in front of the gateway; these follow from the portal's address below.
     "security.W004",
     "security.W008",
+    # Whether to be on the browsers' preload list is for the domain's owner to decide.
+    "security.W021",
 ] + ([] if SECURE else ["security.W012", "security.W016"])
 
 SESSION_COOKIE_NAME = "__Host-slipway_session" if SECURE else "slipway_session"
@@ -130,6 +132,8 @@ SESSION_COOKIE_AGE = 14 * 24 * 3600
 CSRF_TRUSTED_ORIGINS = [ENVIRONMENT.portal_url]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
+# Below the portal there are only workspaces.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
