@@ -35,7 +35,7 @@ test: $(VENV)/.dev ## run the tests; parts that need more than pip and npm are s
 check: $(VENV)/.dev ## format, lint, import contracts, types, templates, spelling, migrations, deployment
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@$(BIN)/codespell
-	@PYTHONPATH=platform:. $(BIN)/lint-imports --no-timings | tail -n 4
+	@said=$$(PYTHONPATH=platform:. $(BIN)/lint-imports 2>&1) || { echo "$$said"; exit 1; }
 	@$(BIN)/mypy --no-error-summary $(SOURCES) manage.py
 	@$(BIN)/djlint templates --check --lint --quiet
 	@$(BIN)/python manage.py makemigrations --check --dry-run --verbosity 0
