@@ -11,6 +11,8 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from importlib import import_module
 from typing import Any, cast
@@ -107,17 +109,15 @@ def redeem(*, code: str, label: str, nonce: str) -> tuple[str, int]:
     return cookie, COOKIE_SECONDS
 
 
-class _redis_needed:  # noqa: N801 - Reads as a statement.
+@contextmanager
+def _redis_needed() -> Iterator[None]:
     """Says so where nothing works without Redis."""
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, redis_library.RedisError):
-            raise ClusterFault(
-                "redis_away", "A part of Slipway is restarting.", "Try again in a few seconds.", retry_after=2
-            ) from error
+    try:
+        yield
+    except redis_library.RedisError as error:
+        raise ClusterFault(
+            "redis_away", "A part of Slipway is restarting.", "Try again in a few seconds.", retry_after=2
+        ) from error
 
 
 def _caller(*, label: str, cookie: str | None, bearer: str | None, now: datetime) -> Caller | None:
