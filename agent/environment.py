@@ -27,6 +27,7 @@ class Timing:
         command_grace: between the polite and the forced end of a lifecycle command.
         ide_grace: the same for code-server.
         report_timeout: for one report to be answered.
+        report_gather: how long a change waits for others, to be told with them.
         report_retry: longest pause between attempts while the platform is away.
         git_status: between two looks at the state of the checkout.
     """
@@ -36,6 +37,7 @@ class Timing:
     command_grace: float = 3.0
     ide_grace: float = 4.0
     report_timeout: float = 10.0
+    report_gather: float = 0.05
     report_retry: float = 10.0
     git_status: float = 10.0
 

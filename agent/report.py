@@ -20,7 +20,6 @@ PATH = "/internal/agent/report"
 BODY_LIMIT = 64 * 1024
 """Bytes of one report."""
 
-_DEBOUNCE = 0.05
 _PROGRESS_PAUSE = 0.5
 _NOT_UNDERSTOOD = 400
 _DETAIL_LIMIT = 500
@@ -123,7 +122,7 @@ class Reporter:
             for wait in waits:
                 wait.cancel()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._board.urgent.wait(), _DEBOUNCE)
+            await asyncio.wait_for(self._board.urgent.wait(), self._timing.report_gather)
 
     async def _progress_due(self) -> None:
         await self._board.progressed.wait()

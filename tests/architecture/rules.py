@@ -69,8 +69,10 @@ def reads_environment(tree: ast.AST) -> Iterator[int]:
 
 
 def sleeps(tree: ast.AST) -> Iterator[int]:
-    """Waits for a guessed time."""
+    """Waits for a guessed time; `sleep(0)` only lets others have their turn."""
     for call, name in _calls(tree):
+        if len(call.args) == 1 and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0:
+            continue
         owner = call.func.value if isinstance(call.func, ast.Attribute) else None
         named = isinstance(owner, ast.Name) and owner.id in {"time", "asyncio"}
         if name == "sleep" and (named or owner is None):
