@@ -179,6 +179,8 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "kernel.http.problem_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    # What a client wants is said by Accept alone.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Slipway",

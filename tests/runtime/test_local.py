@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -295,7 +296,7 @@ from kernel.errors import Failure
 from tests.runtime.rigs import spec
 from workspaces.runtime.local import LocalConfig, LocalRuntime
 home = Path(sys.argv[1])
-runtime = LocalRuntime(LocalConfig(home=home, run_dir=Path("/tmp/r"), sandbox="none", command=("/bin/true",)))
+runtime = LocalRuntime(LocalConfig(home=home, run_dir=Path(sys.argv[2]), sandbox="none", command=("/bin/true",)))
 runtime.ensure_volume("demo")
 try:
     with (home / "filler").open("wb") as file:
@@ -316,16 +317,10 @@ runtime.destroy_run("demo")
 
 @pytest.mark.bwrap
 def test_a_full_disk_is_told_and_starts_nothing(tmp_path: Path) -> None:
-    home = "/tmp/var"
-    sandbox = ["bwrap", "--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
-    sandbox += ["--size", "262144", "--tmpfs", home]
-    done = subprocess.run(
-        [*sandbox, sys.executable, "-c", FULL, home],
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "PATH": os.environ["PATH"]},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    sandbox = ["bwrap", "--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--proc", "/proc"]
+    sandbox += ["--size", "262144", "--tmpfs", str(tmp_path)]
+    with tempfile.TemporaryDirectory(prefix="slr-", dir="/tmp") as run:
+        done = _filled(sandbox, tmp_path, run)
     assert done.returncode == 0, done.stderr
     told, presence = done.stdout.splitlines()[-2:]
     code, user_text, next_step = json.loads(told)
@@ -333,6 +328,16 @@ def test_a_full_disk_is_told_and_starts_nothing(tmp_path: Path) -> None:
     assert "full" in user_text
     assert next_step
     assert presence == "absent"
+
+
+def _filled(sandbox: list[str], home: Path, run: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*sandbox, sys.executable, "-c", FULL, str(home), run],
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "PATH": os.environ["PATH"]},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_settings_are_checked() -> None:
