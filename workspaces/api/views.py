@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -152,52 +153,38 @@ class WorkspaceItem(APIView):
 class _Verb(APIView):
     """Something to do with a workspace; the answer says what is wanted now, the events say when it is so."""
 
-    @staticmethod
-    def act(workspace: Workspace, request: Request) -> Workspace:
-        """Accept the intent."""
-        raise NotImplementedError
+    intent: ClassVar[Callable[..., Workspace]]
 
     @extend_schema(request=None, responses={202: shapes.WorkspaceDetail, **PROBLEMS})
     def post(self, request: Request, workspace_id: UUID) -> Response:
         """Accepted; asking again for what is so already changes nothing."""
         workspace = selectors.workspace_of(request.user, workspace_id)
-        return _detail(self.act(workspace, request), status.HTTP_202_ACCEPTED)
+        wanted = self.intent(workspace, actor=signed_in(request), now=timezone.now())
+        return _detail(wanted, status.HTTP_202_ACCEPTED)
 
 
 class StartWorkspace(_Verb):
     """Start it."""
 
-    @staticmethod
-    def act(workspace: Workspace, request: Request) -> Workspace:
-        """Want it running."""
-        return intents.start(workspace, actor=signed_in(request), now=timezone.now())
+    intent = staticmethod(intents.start)
 
 
 class StopWorkspace(_Verb):
     """Stop it."""
 
-    @staticmethod
-    def act(workspace: Workspace, request: Request) -> Workspace:
-        """Want it stopped."""
-        return intents.stop(workspace, actor=signed_in(request), now=timezone.now())
+    intent = staticmethod(intents.stop)
 
 
 class RestartWorkspace(_Verb):
     """Give it a fresh run."""
 
-    @staticmethod
-    def act(workspace: Workspace, request: Request) -> Workspace:
-        """Want a fresh run."""
-        return intents.restart(workspace, actor=signed_in(request), now=timezone.now())
+    intent = staticmethod(intents.restart)
 
 
 class RestoreWorkspace(_Verb):
-    """Take it out of the trash."""
+    """Take it out of the trash, or call off its way there."""
 
-    @staticmethod
-    def act(workspace: Workspace, request: Request) -> Workspace:
-        """Want it back, stopped."""
-        return intents.restore(workspace, actor=signed_in(request), now=timezone.now())
+    intent = staticmethod(intents.restore)
 
 
 class WorkspaceLogs(APIView):
