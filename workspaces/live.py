@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, ParamSpec, TypeVar
 
 import redis.exceptions
@@ -82,10 +83,22 @@ def event_frame(event: str, data: Any, number: int | str | None = None) -> bytes
     return f"{head}event: {event}\ndata: {json.dumps(data, default=str)}\n\n".encode()
 
 
-def streaming(frames: AsyncIterator[bytes]) -> StreamingHttpResponse:
-    """The answer that carries a stream."""
-    return StreamingHttpResponse(
-        frames,
-        content_type="text/event-stream; charset=utf-8",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+class StreamResponse(StreamingHttpResponse):
+    """The answer that carries a stream, and ends it with the request.
+
+    Django closes the iterator that it is given by leaving it to the garbage collector; what a stream holds open (a
+    connection to Redis) must not wait for that.
+    """
+
+    def __init__(self, frames: AsyncGenerator[bytes]) -> None:
+        super().__init__(
+            frames,
+            content_type="text/event-stream; charset=utf-8",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._frames = frames
+
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        async with aclosing(self._frames) as frames:
+            async for frame in frames:
+                yield frame

@@ -28,7 +28,7 @@ class Reader:
     """Takes frames from a stream, apart from comments."""
 
     def __init__(self, response: StreamingHttpResponse) -> None:
-        self._parts = aiter(cast("AsyncIterator[bytes]", response.streaming_content))
+        self._parts = aiter(response)
 
     async def frame(self) -> dict[str, str]:
         while True:

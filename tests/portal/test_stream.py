@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from django.test import AsyncClient
 from django.utils.safestring import mark_safe
 
 from accounts.models import User
+from workspaces.live import StreamResponse
 from workspaces.models import Workspace
 from workspaces.portal.pictures import Picture, Query, list_picture
 from workspaces.portal.stream import changes
@@ -145,3 +146,22 @@ async def test_nonsense_in_a_stream_s_address_is_survived(browser: AsyncClient) 
         reader = await follow(browser, f"/live?{query}")
         assert (await reader.next())["digest"]
         await reader.close()
+
+
+async def test_a_stream_ends_with_its_answer() -> None:
+    ended = False
+
+    async def frames() -> AsyncGenerator[bytes]:
+        nonlocal ended
+        try:
+            yield b"one"
+            yield b"two"
+        finally:
+            # What a stream holds is freed by steps that take their time.
+            await asyncio.sleep(0)
+            ended = True
+
+    content = aiter(StreamResponse(frames()))
+    assert await anext(content) == b"one"
+    await content.aclose()
+    assert ended

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 from kernel.shapes import PROBLEMS
 from workspaces import selectors
 from workspaces.api import serializers as shapes
-from workspaces.live import KEEP_ALIVE_SECONDS, LONGEST_STREAM_SECONDS, Wakeups, event_frame, look, streaming
+from workspaces.live import KEEP_ALIVE_SECONDS, LONGEST_STREAM_SECONDS, StreamResponse, Wakeups, event_frame, look
 from workspaces.models import Workspace
 
 
@@ -35,7 +35,7 @@ class EventStream(BaseRenderer):
         return json.dumps(data).encode()
 
 
-async def follow(workspace: Workspace, after: int) -> AsyncIterator[bytes]:
+async def follow(workspace: Workspace, after: int) -> AsyncGenerator[bytes]:
     """History from `after` on, then what happens: `event` frames with ids, and `workspace` frames with its present."""
     wakeups = Wakeups(workspace=str(workspace.pk))
     ends = asyncio.get_running_loop().time() + LONGEST_STREAM_SECONDS
@@ -97,6 +97,6 @@ class WorkspaceEvents(APIView):
         workspace = selectors.workspace_of(request.user, workspace_id)
         after = resume_point(request)
         if request.accepted_media_type == EventStream.media_type:
-            return streaming(follow(workspace, after))
+            return StreamResponse(follow(workspace, after))
         rows = selectors.events_of(workspace, after=after)
         return Response({"events": shapes.EventSerializer(rows, many=True).data})

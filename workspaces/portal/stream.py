@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from accounts.models import User
 from kernel.errors import Failure, Unauthenticated
 from kernel.http import problem_response
-from workspaces.live import KEEP_ALIVE_SECONDS, LONGEST_STREAM_SECONDS, Wakeups, event_frame, look, streaming
+from workspaces.live import KEEP_ALIVE_SECONDS, LONGEST_STREAM_SECONDS, StreamResponse, Wakeups, event_frame, look
 from workspaces.portal.pictures import Picture, Query, detail_picture, list_picture, start_picture
 from workspaces.portal.reading import tidy
 
@@ -61,10 +61,10 @@ async def _answer(request: HttpRequest, draw: Draw, wakeups: Wakeups) -> HttpRes
     if request.method == "HEAD":
         await wakeups.close()
         return HttpResponse(content_type="text/event-stream")
-    return streaming(follow(draw, first, seen, wakeups))
+    return StreamResponse(follow(draw, first, seen, wakeups))
 
 
-async def follow(draw: Draw, first: Picture, seen: str, wakeups: Wakeups) -> AsyncIterator[bytes]:
+async def follow(draw: Draw, first: Picture, seen: str, wakeups: Wakeups) -> AsyncGenerator[bytes]:
     """`part` frames for what is new; the last of a picture carries the picture's digest as its id."""
     clock = asyncio.get_running_loop().time
     ends = clock() + LONGEST_STREAM_SECONDS
