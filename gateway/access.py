@@ -74,14 +74,12 @@ class Access:
         grant: the answer.
         asked: when web gave it, on the loop's clock.
         expires: until when it is used without asking again.
-        wake: whether it was asked by a page load, which starts a stopped workspace.
     """
 
     key: Key
     grant: Grant
     asked: float
     expires: float
-    wake: bool
 
 
 class Authorizer:
@@ -132,7 +130,9 @@ class Authorizer:
     def _usable(self, entry: Access, *, wake: bool) -> bool:
         if self._loop.time() >= entry.expires:
             return False
-        return entry.grant.decision != "not_running" or entry.wake or not wake
+        # A page load asks anew: a start takes less time than an answer is remembered, and the start page that sent the
+        # browser here a moment ago would get it back, again and again.
+        return entry.grant.decision != "not_running" or not wake
 
     async def _fly(self, key: Key, *, wake: bool) -> Access:
         """One question at a time for each key; it goes on when the first who asked has left.
@@ -173,7 +173,7 @@ class Authorizer:
             return self._stale(key, error)
         metrics.authorize.labels(grant.decision).inc()
         now = self._loop.time()
-        entry = Access(key, grant, now, now + self._ttl(grant), wake)
+        entry = Access(key, grant, now, now + self._ttl(grant))
         if not self._revoked_since(before, grant):
             self._remember(entry)
         return entry

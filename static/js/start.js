@@ -2,9 +2,9 @@
 import { onFresh } from "./dom.js";
 
 const MOST_TRIES = 3;
-const WITHIN = 30_000;
+const WITHIN = 10_000;
 
-/** Counts how often this page has led on lately: a workspace that sends people back must not make them spin. */
+/** Counts how often this page has led on lately: where a workspace sends people back, it does so at a calm pace. */
 function mayLeadOn(address) {
   const key = `slipway:led-on:${address}`;
   const now = Date.now();
@@ -19,9 +19,10 @@ export function watch(root) {
   let gone = false;
   function look() {
     const panel = root.querySelector("#start_panel");
-    if (gone || panel?.dataset.state !== "running" || !mayLeadOn(panel.dataset.landing)) return;
-    gone = true;
-    location.replace(panel.dataset.landing);
+    if (gone || panel?.dataset.state !== "running") return;
+    gone = mayLeadOn(panel.dataset.landing);
+    if (gone) location.replace(panel.dataset.landing);
+    else setTimeout(look, WITHIN);
   }
   function showLog() {
     const failed = root.querySelector("#start_panel")?.dataset.state === "failed";

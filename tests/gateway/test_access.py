@@ -98,6 +98,13 @@ async def test_a_stopped_workspace_wakes_on_a_page_load_only(stage: Stage) -> No
     assert [q["wake"] for q in stage.web.questions] == [False, True]
 
 
+async def test_a_page_load_sees_at_once_that_the_workspace_is_ready(stage: Stage) -> None:
+    stage.web.state = "stopped"
+    assert await redirected(stage)
+    stage.web.state = "running"
+    assert (await stage.ask(headers=stage.page()))[0] == 200
+
+
 async def test_a_workspace_that_stopped_a_moment_ago_is_asked_for_again(stage: Stage) -> None:
     assert (await stage.ask())[0] == 200
     (stage.folder / "run" / "ide.sock").unlink()

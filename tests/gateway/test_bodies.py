@@ -35,8 +35,8 @@ async def answer_to(stage: Stage, data: bytes, *more: bytes) -> tuple[int, dict[
     reader, writer = await stage.raw(data)
     for piece in more:
         writer.write(piece)
-        await asyncio.wait_for(writer.drain(), 5)
-    whole = await asyncio.wait_for(reader.read(), 5)
+        await asyncio.wait_for(writer.drain(), 20)
+    whole = await asyncio.wait_for(reader.read(), 20)
     head, _, body = whole.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
@@ -79,8 +79,8 @@ async def test_a_refusal_reaches_a_client_whose_body_was_held_back(stage: Stage)
     await eventually_async(lambda: stage.web.questions)
     await eventually_async(still(writer.transport.get_write_buffer_size))
     stage.web.hold.set()
-    await asyncio.wait_for(writer.drain(), 5)
-    assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 401")
+    await asyncio.wait_for(writer.drain(), 20)
+    assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 401")
 
 
 async def test_a_person_gets_a_page(small: Stage) -> None:
@@ -101,7 +101,7 @@ async def test_a_body_that_just_fits_passes_however_it_is_cut(small: Stage, meth
     # The connection serves the next request, too.
     writer.write((b"0\r\n\r\n" if chunked else b"") + b"GET /next HTTP/1.1\r\nHost: localhost\r\n")
     writer.write(b"Connection: close\r\n\r\n")
-    answers = await asyncio.wait_for(reader.read(), 5)
+    answers = await asyncio.wait_for(reader.read(), 20)
     assert answers.count(b"HTTP/1.1 200") == 2
     assert b'"length": %d' % LIMIT in answers
     assert small.web.paths == ["/form", "/next"]
@@ -110,10 +110,10 @@ async def test_a_body_that_just_fits_passes_however_it_is_cut(small: Stage, meth
 async def test_web_hears_of_a_request_only_when_it_is_whole(small: Stage) -> None:
     head = f"{PORTAL}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     reader, writer = await small.raw(head.encode())
-    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20) == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert (await small.ask("/meanwhile", headers={"Host": "localhost"}))[0] == 200
     writer.write(b"hello")
-    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200")
+    assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 200")
     assert small.web.paths == ["/meanwhile", "/form"]
     reader, writer = await small.raw(f"{PORTAL}Content-Length: 5\r\n\r\nhel".encode())
     await eventually_async(lambda: len(small.gateway.public.connections) == 3)
@@ -149,11 +149,11 @@ async def test_a_body_for_web_has_to_arrive_in_time(short_folder: Path) -> None:
         head = await answer
         assert head.startswith(b"HTTP/1.1 408")
         assert b"Connection: close" in head
-        assert b'"code": "body_too_slow"' in await asyncio.wait_for(slow.read(), 5)
+        assert b'"code": "body_too_slow"' in await asyncio.wait_for(slow.read(), 20)
         assert not stage.web.paths
         # A workspace's upload takes as long as it takes.
         up.write(b"llo")
-        assert (await asyncio.wait_for(upload.readline(), 5)).startswith(b"HTTP/1.1 200")
+        assert (await asyncio.wait_for(upload.readline(), 20)).startswith(b"HTTP/1.1 200")
 
 
 def send(writer: asyncio.StreamWriter, data: bytes) -> int:
@@ -164,7 +164,7 @@ def send(writer: asyncio.StreamWriter, data: bytes) -> int:
 async def test_a_body_that_stalls_is_not_waited_for_for_ever(short_folder: Path) -> None:
     async with staged(short_folder, idle_seconds=0.4) as stage:
         talk, voice = await stage.raw((WORKSPACE.replace("/up", "/talk") + CHUNKED).encode() + chunks(3))
-        assert b"ZZZ" in await asyncio.wait_for(talk.readuntil(b"ZZZ"), 5)
+        assert b"ZZZ" in await asyncio.wait_for(talk.readuntil(b"ZZZ"), 20)
         for stalled in (
             f"{WORKSPACE}Content-Length: 9\r\n\r\nhe",
             WORKSPACE + CHUNKED,
@@ -175,7 +175,7 @@ async def test_a_body_that_stalls_is_not_waited_for_for_ever(short_folder: Path)
             assert json.loads(body)["code"] == "body_too_slow"
         # Where an answer has begun, both sides may be silent.
         voice.write(chunks(4) + b"0\r\n\r\n")
-        assert b"ZZZZ" in await asyncio.wait_for(talk.readuntil(b"0\r\n\r\n"), 5)
+        assert b"ZZZZ" in await asyncio.wait_for(talk.readuntil(b"0\r\n\r\n"), 20)
 
 
 @pytest.mark.parametrize("status", [400, 401, 409, 413, 429, 503])

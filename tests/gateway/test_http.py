@@ -127,7 +127,7 @@ async def test_no_token_of_ours_reaches_a_workspace(
     lines = "".join(f"Authorization: {value}\r\n" for value in values)
     head = f"GET /x HTTP/1.1\r\nHost: {host}\r\nCookie: slipway_workspace={OWNER}\r\nConnection: close\r\n{lines}\r\n"
     reader, writer = await stage.raw(head.encode())
-    answer, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    answer, _, body = (await asyncio.wait_for(reader.read(), 20)).partition(b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200")
     assert TOKEN.encode() not in body
     seen = [line for line in body.decode().split('"') if line.startswith(("Bearer", "Basic", "Digest", "Token"))]
@@ -138,7 +138,7 @@ async def test_no_token_of_ours_reaches_a_workspace(
 async def test_a_second_authorization_header_may_carry_the_token(stage: Stage) -> None:
     head = "GET /x HTTP/1.1\r\nHost: demo.localhost\r\nAuthorization: Basic dTpw\r\n"
     reader, writer = await stage.raw(f"{head}authorization: bearer {TOKEN}\r\n\r\n".encode())
-    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200")
+    assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 200")
     assert stage.web.questions[-1]["bearer"] == TOKEN
     writer.close()
 
@@ -198,7 +198,7 @@ async def test_server_sent_events_flow_one_by_one(stage: Stage, host: str) -> No
         assert answer.headers["Content-Type"] == "text/event-stream"
         for number in range(3):
             queue.put_nowait(b"data: %d\n\n" % number)
-            assert await asyncio.wait_for(answer.content.readuntil(b"\n\n"), 5) == b"data: %d\n\n" % number
+            assert await asyncio.wait_for(answer.content.readuntil(b"\n\n"), 20) == b"data: %d\n\n" % number
         queue.put_nowait(b"")
         assert await answer.read() == b""
 
@@ -220,7 +220,7 @@ async def test_answers_without_a_body_leave_the_connection_usable(stage: Stage, 
         "\r\n\r\n", "\r\nConnection: close\r\n\r\n"
     )
     reader, writer = await stage.raw((request + follow).encode())
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), 20)
     first, _, rest = answer.partition(b"\r\n\r\n")
     assert first.startswith(b"HTTP/1.1 %d" % code)
     assert b"transfer-encoding" not in first.lower()
@@ -233,7 +233,7 @@ async def test_http_1_0_gets_a_plain_body(stage: Stage) -> None:
     reader, writer = await stage.raw(
         f"GET /big?mega=1 HTTP/1.0\r\nHost: demo.localhost\r\nCookie: slipway_workspace={OWNER}\r\n\r\n".encode()
     )
-    head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(), 20)).partition(b"\r\n\r\n")
     assert b"chunked" not in head
     assert len(body) == MEGA
     writer.close()
@@ -257,7 +257,7 @@ async def test_expect_continue_is_answered_when_the_way_is_clear(stage: Stage) -
 async def test_an_early_answer_gets_through_while_the_client_still_sends(stage: Stage) -> None:
     head = f"POST /early HTTP/1.1\r\nHost: demo.localhost\r\nCookie: slipway_workspace={OWNER}\r\n"
     reader, writer = await stage.raw(f"{head}Content-Length: 100000000\r\n\r\n".encode() + b"x" * MEGA)
-    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 413")
+    assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 413")
     writer.close()
 
 
@@ -281,9 +281,9 @@ SMUGGLING = [
 async def test_ambiguous_requests_are_refused(stage: Stage, probe: str) -> None:
     head = f"POST /up HTTP/1.1\r\nHost: demo.localhost\r\nCookie: slipway_workspace={OWNER}\r\n"
     reader, writer = await stage.raw((head + probe).encode())
-    status = await asyncio.wait_for(reader.readline(), 5)
+    status = await asyncio.wait_for(reader.readline(), 20)
     assert status.startswith(b"HTTP/1.1 400"), status
-    await asyncio.wait_for(reader.read(), 5)
+    await asyncio.wait_for(reader.read(), 20)
     writer.close()
     assert not [r for r in stage.workspace.requests if r.path != "/up"]
 
@@ -304,8 +304,8 @@ async def test_ambiguous_requests_are_refused(stage: Stage, probe: str) -> None:
 )
 async def test_nonsense_is_answered_and_the_connection_closed(stage: Stage, data: bytes, status: bytes) -> None:
     reader, writer = await stage.raw(data)
-    assert (await asyncio.wait_for(reader.readline(), 5)).split()[1] == status
-    await asyncio.wait_for(reader.read(), 5)
+    assert (await asyncio.wait_for(reader.readline(), 20)).split()[1] == status
+    await asyncio.wait_for(reader.read(), 20)
     writer.close()
     assert (await stage.ask())[0] == 200
 

@@ -120,7 +120,7 @@ async def test_the_way_on_never_leaves_the_host(stage: Stage, target: str) -> No
 async def test_a_foreign_target_is_not_even_told_to_the_portal(stage: Stage) -> None:
     head = f"GET //evil.example/x HTTP/1.1\r\nHost: demo.localhost:{stage.port}\r\nAccept: text/html\r\n\r\n"
     reader, writer = await stage.raw(head.encode())
-    answer = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode()
+    answer = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)).decode()
     assert "next=%2F\r\n" in answer
     writer.close()
 

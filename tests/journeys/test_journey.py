@@ -120,6 +120,13 @@ def test_from_a_sign_in_link_to_vs_code_and_back(platform: Platform, rocket: str
     platform.api("DELETE", f"/workspaces/{workspace_id}")
 
 
+def test_an_address_opened_during_a_start_leads_to_the_editor(platform: Platform, rocket: str, page: Page) -> None:
+    page.goto(platform.manage("sign_in_link"))
+    workspace = platform.create(rocket)
+    page.goto(workspace["url"])
+    page.wait_for_selector(APP_ROW, timeout=60_000)
+
+
 def test_signing_out_closes_the_editor(platform: Platform, rocket: str, page: Page) -> None:
     workspace = platform.create(rocket)
     platform.wait_for(workspace["id"], "running")

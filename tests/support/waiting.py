@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], *, timeout: float = 10.0, every: float = 0.02, what: str = "") -> T:
+def eventually(look: Callable[[], T], *, timeout: float = 30.0, every: float = 0.02, what: str = "") -> T:
     """Call `look` until it returns something true, and return that.
 
     Raises:
@@ -30,7 +30,7 @@ def eventually(look: Callable[[], T], *, timeout: float = 10.0, every: float = 0
 
 
 async def eventually_async(
-    look: Callable[[], T | Awaitable[T]], *, timeout: float = 10.0, every: float = 0.02, what: str = ""
+    look: Callable[[], T | Awaitable[T]], *, timeout: float = 30.0, every: float = 0.02, what: str = ""
 ) -> T:
     """The same for code that runs in an event loop; `look` may be a coroutine function."""
     deadline = time.monotonic() + timeout
