@@ -17,12 +17,14 @@ function mayLeadOn(address) {
 /** Watch the panel inside of `root`. */
 export function watch(root) {
   let gone = false;
+  let later;
   function look() {
     const panel = root.querySelector("#start_panel");
+    clearTimeout(later);
     if (gone || panel?.dataset.state !== "running") return;
     gone = mayLeadOn(panel.dataset.landing);
     if (gone) location.replace(panel.dataset.landing);
-    else setTimeout(look, WITHIN);
+    else later = setTimeout(look, WITHIN);
   }
   function showLog() {
     const failed = root.querySelector("#start_panel")?.dataset.state === "failed";

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.conftest import chromium
 from tests.support.platform import free_port
@@ -155,6 +155,31 @@ def test_a_running_workspace_opens_by_itself(page: Page, portal: Portal) -> None
     portal.stage("running")
     page.wait_for_url(f"http://{SLUG}.localhost:{portal.port}/?folder=/x")
     expect(page.locator("body")).to_have_text("the editor")
+
+
+def test_a_workspace_that_sends_back_is_tried_again_at_a_calm_pace(page: Page, portal: Portal) -> None:
+    portal.stage("starting")
+    portal.stage("running")
+    start = f"{portal.url}/workspaces/{SLUG}/start"
+    tries: list[str] = []
+
+    def send_back(route: Route) -> None:
+        tries.append(route.request.url)
+        route.fulfill(status=302, headers={"Location": start})
+
+    def tried(times: int) -> bool:
+        page.wait_for_timeout(50)  # Playwright handles routes only while it is called.
+        return len(tries) >= times
+
+    page.route(f"http://{SLUG}.localhost:{portal.port}/**", send_back)
+    page.clock.install()
+    page.goto(start, wait_until="commit")
+    eventually(lambda: tried(3), what="three tries")
+    expect(page.locator("#start_panel")).to_be_visible()
+    page.wait_for_timeout(500)
+    assert len(tries) == 3
+    page.clock.fast_forward(11_000)
+    eventually(lambda: tried(4), timeout=10, what="another try")
 
 
 def test_a_deletion_can_be_undone_by_keyboard(page: Page, portal: Portal) -> None:
