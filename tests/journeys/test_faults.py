@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.platform import Platform, processes
+from tests.support.platform import Platform
+from tests.support.processes import descendants, kill_tree, processes
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
@@ -126,7 +127,7 @@ def test_a_killed_editor_is_started_again_and_the_owner_is_told(platform: Platfo
     workspace = platform.create(rocket)
     platform.wait_for(workspace["id"], "running")
     shim = platform.runs(workspace["slug"])[0]
-    commands = dict(processes())
+    commands = processes()
     editor = next(pid for pid in descendants(shim) if "entry.js --config" in commands.get(pid, ""))
     os.kill(editor, signal.SIGKILL)
 
@@ -139,27 +140,12 @@ def test_a_killed_editor_is_started_again_and_the_owner_is_told(platform: Platfo
     _discard(platform, workspace)
 
 
-def descendants(pid: int) -> list[int]:
-    """All processes below one."""
-    found: list[int] = []
-    waiting = [pid]
-    while waiting:
-        current = waiting.pop()
-        for task in Path(f"/proc/{current}/task").glob("*/children"):
-            children = [int(child) for child in task.read_text().split()]
-            found += children
-            waiting += children
-    return found
-
-
 def test_a_run_that_dies_is_started_again_with_all_files(platform: Platform, rocket: str) -> None:
     workspace = platform.create(rocket)
     first = platform.wait_for(workspace["id"], "running")
     unsaved = files_of(platform, workspace["slug"]) / "unsaved.txt"
     unsaved.write_text("never committed")
-    for pid in [platform.runs(workspace["slug"])[0]]:
-        for child in [*descendants(pid), pid]:
-            os.kill(child, signal.SIGKILL)
+    kill_tree(platform.runs(workspace["slug"])[0])
 
     def again() -> bool:
         _, seen = platform.api("GET", f"/workspaces/{workspace['id']}")

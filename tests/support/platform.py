@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.support.processes import processes
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,19 +28,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def processes() -> list[tuple[int, str]]:
-    """Process id and command line of everything that runs; what has ended and waits to be collected has none."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if command:
-            found.append((int(folder.name), command))
-    return found
 
 
 class Platform:
@@ -162,11 +150,12 @@ class Platform:
 
     def runs(self, slug: str) -> list[int]:
         """The runs of a workspace that are alive, by the process id of their supervisor: what `ps` would show."""
-        return [pid for pid, command in processes() if f"{self.home}/workspaces/{slug}/run/launch.json" in command]
+        mark = f"{self.home}/workspaces/{slug}/run/launch.json"
+        return [pid for pid, command in processes().items() if mark in command]
 
     def leftovers(self) -> list[str]:
         """Everything that still runs and has to do with this data folder."""
-        return [command for _, command in processes() if str(self.home) in command]
+        return [command for command in processes().values() if str(self.home) in command]
 
     def __enter__(self) -> Platform:
         self.start()
