@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import re
 import signal
 import threading
 import time
@@ -20,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from workspaces.runtime.errors import ClusterFault, Failure, PlatformFault, SpecConflict, UserFault
+from workspaces.runtime.names import checked
 from workspaces.runtime.port import Listed, Observation, Presence, RunSpec, Runtime
 
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _FAULTS: dict[str, type[Failure]] = {"user": UserFault, "cluster": ClusterFault, "platform": PlatformFault}
 
 State = dict[str, dict[str, Any]]
@@ -198,13 +197,8 @@ class FakeRuntime:
     @contextlib.contextmanager
     def _state(self, operation: str, name: str | None) -> Iterator[State]:
         """The state, locked; what the block changed is kept."""
-        if name is not None and _LABEL.fullmatch(name) is None:
-            raise PlatformFault(
-                "invalid_name",
-                "This workspace has a name that Slipway cannot use.",
-                "Create the workspace again under another name.",
-                log_text=f"not a DNS label: {name!r}",
-            )
+        if name is not None:
+            checked(name)
         if operation in self.options.fail:
             raise self.options.fail[operation]
         with self._lock:

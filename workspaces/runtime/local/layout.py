@@ -18,32 +18,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import re
 import secrets
 from pathlib import Path
 
 from workspaces.runtime.errors import ClusterFault, PlatformFault
 from workspaces.runtime.local import files
 from workspaces.runtime.local.config import SOCKET_LIMIT, LocalConfig, socket_length
+from workspaces.runtime.names import checked
 
 _OWNERS_WAIT = 5.0
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123, section 2.1; lower case only.
-
-
-def checked(name: str) -> str:
-    """The name, if it is a DNS label and so cannot lead out of a folder.
-
-    Raises:
-        PlatformFault: it is not.
-    """
-    if _LABEL.fullmatch(name) is None:
-        raise PlatformFault(
-            "invalid_name",
-            "This workspace has a name that Slipway cannot use.",
-            "Create the workspace again under another name.",
-            log_text=f"not a DNS label: {name!r}",
-        )
-    return name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
