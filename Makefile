@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 # What touches the database passes on PostgreSQL too.
 ON_POSTGRES := tests/accounts tests/api tests/operator tests/portal tests/services
 
-.PHONY: help run sign-in setup dev test check format bench requirements schema clean
+.PHONY: help run sign-in setup dev test test-cluster test-node check format bench requirements schema clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,14 @@ test: $(VENV)/.dev ## run the tests; parts that need more than pip and npm are s
 	@$(BIN)/python manage.py setup_ide
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 	@test -n "$(PYTEST_ARGS)" || $(BIN)/python -m tests.with_postgres $(ON_POSTGRES) -m "not browser"
+
+test-cluster: $(VENV)/.dev ## run the tests that need a Kubernetes control plane; the first time builds it (5 minutes, 6 GB)
+	@$(BIN)/python -m tests.cluster.programs control-plane
+	@SLIPWAY_TEST_REQUIRE=cluster $(BIN)/python -m pytest -m "cluster and not node" $(PYTEST_ARGS)
+
+test-node: $(VENV)/.dev ## run the tests that need a Kubernetes node, as root; the first time builds it (8 minutes, 12 GB)
+	@$(BIN)/python -m tests.cluster.programs node
+	@SLIPWAY_TEST_REQUIRE=cluster,node $(BIN)/python -m pytest -m node $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint, import contracts, types, templates, spelling, migrations, deployment
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .

@@ -15,7 +15,7 @@ from agent.transport import get_status
 from tests.agent.harness import Agent
 from tests.support.git_http import GitServer
 
-pytestmark = pytest.mark.node
+pytestmark = pytest.mark.ide
 
 DEVCONTAINER = """{
     // What people write.

@@ -15,7 +15,7 @@ from tests.support.platform import Platform
 from tests.support.processes import descendants, kill_tree, processes
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ide, pytest.mark.timeout(300)]
 
 
 def files_of(platform: Platform, slug: str) -> Path:

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, chromium
 from tests.support.platform import Platform
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.ide, pytest.mark.timeout(300)]
 
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -10,7 +10,7 @@ from tests.support.git_repos import create
 from tests.support.github import GitHubServer
 from tests.support.platform import Platform
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ide, pytest.mark.timeout(120)]
 
 
 def _started(platform: Platform, repo: str, **fields: str) -> Path:

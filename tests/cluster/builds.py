@@ -1,0 +1,121 @@
+"""How each program of the cluster is made: by Go from pinned sources, or from Debian's package.
+
+Each maker takes the path at which its file shall be. What it needs on the way is beside that, in folders `making-*`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+HERE = Path(__file__).parent
+KUBERNETES = HERE / "go" / "kubernetes"
+CONTAINERD = "v2.2.1"
+RUNC = "v1.3.4"
+KWOK = "v0.8.0"
+Make = Callable[[Path], object]
+
+_STAGES = (
+    "node/fast/node-initialize",
+    "node/heartbeat-with-lease/node-heartbeat-with-lease",
+    "pod/fast/pod-ready",
+    "pod/fast/pod-complete",
+    "pod/fast/pod-delete",
+    "volume/fast/pvc-provision",
+    "volume/fast/pv-bind",
+    "volume/fast/pvc-delete",
+    "volume/fast/pv-delete",
+)
+
+
+def pins() -> bytes:
+    """Everything that decides what is made."""
+    files = (KUBERNETES / "go.mod", KUBERNETES / "go.sum", HERE / "pause.c")
+    versions = " ".join((CONTAINERD, RUNC, KWOK, *_STAGES)).encode()
+    return b"\0".join([versions, *(file.read_bytes() for file in files)])
+
+
+def kubernetes_version() -> str:
+    """As go.mod pins it: `v1.34.4`."""
+    found = re.search(r"k8s\.io/kubernetes (v\S+)", (KUBERNETES / "go.mod").read_text(encoding="utf-8"))
+    assert found, "go.mod requires k8s.io/kubernetes"
+    return found[1]
+
+
+def _go(*arguments: str, folder: Path, environment: Mapping[str, str]) -> None:
+    command = ["go", arguments[0], "-trimpath", "-buildvcs=false", *arguments[1:]]
+    subprocess.run(command, cwd=folder, env={**os.environ, "GOWORK": "off", **environment}, check=True)
+
+
+def kubernetes(name: str) -> Make:
+    """A command of Kubernetes, through a module of our own: theirs cannot be installed by name."""
+
+    def make(target: Path) -> None:
+        version = kubernetes_version()
+        major, minor = version.removeprefix("v").split(".")[:2]
+        stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+        flags = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamps.items())
+        what = ["-ldflags", f"-s -w {flags}", "-o", str(target), f"k8s.io/kubernetes/cmd/{name}"]
+        _go("build", "-mod=readonly", *what, folder=KUBERNETES, environment={"CGO_ENABLED": "0"})
+
+    return make
+
+
+def module(package: str, version: str) -> Make:
+    """A command that Go installs by name."""
+
+    def make(target: Path) -> None:
+        _install(target, f"{package}@{version}", {})
+
+    return make
+
+
+def containerd(name: str) -> Make:
+    """A command of containerd."""
+    return module(f"github.com/containerd/containerd/v2/cmd/{name}", CONTAINERD)
+
+
+def runc(target: Path) -> None:
+    """With seccomp, which takes a C library: the profile `RuntimeDefault` needs it."""
+    _install(target, f"github.com/opencontainers/runc@{RUNC}", {"CGO_ENABLED": "1"}, "-tags", "seccomp")
+
+
+def _install(target: Path, what: str, environment: Mapping[str, str], *options: str) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="making-") as folder:
+        command = ["install", *options, "-ldflags", "-s -w", what]
+        _go(*command, folder=Path(folder), environment={"GOBIN": folder, **environment})
+        next(Path(folder).iterdir()).rename(target)
+
+
+def etcd(target: Path) -> None:
+    """The installed one; else Debian's, unpacked without installing its service."""
+    if found := shutil.which("etcd"):
+        target.symlink_to(found)
+        return
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="making-") as folder:
+        # As root apt would hand the download to a user who may not enter this folder.
+        command = ["apt-get", "-o", "APT::Sandbox::User=root", "-qq", "download", "etcd-server"]
+        subprocess.run(command, cwd=folder, check=True)
+        package = next(Path(folder).glob("*.deb"))
+        subprocess.run(["dpkg-deb", "-x", package.name, "."], cwd=folder, check=True)
+        (Path(folder) / "usr/bin/etcd").rename(target)
+
+
+def pause(target: Path) -> None:
+    """Our own, in C."""
+    subprocess.run(["gcc", "-Os", "-static", "-s", "-o", str(target), str(HERE / "pause.c")], check=True)
+
+
+def stages(target: Path) -> None:
+    """How kwok simulates nodes, pods and volumes: its program knows nothing of it, but its module has these files."""
+    command = ["go", "mod", "download", "-json", f"sigs.k8s.io/kwok@{KWOK}"]
+    done = subprocess.run(command, cwd=target.parent, capture_output=True, text=True, check=True)
+    folder = Path(json.loads(done.stdout)["Dir"]) / "kustomize" / "stage"
+    texts = [(folder / f"{name}.yaml").read_text(encoding="utf-8").strip() for name in _STAGES]
+    target.write_text("\n---\n".join(texts) + "\n", encoding="utf-8")
