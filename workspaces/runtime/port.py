@@ -71,6 +71,28 @@ class Presence(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a start that the runtime itself knows of, for its owner to see while they wait.
+
+    Attributes:
+        type: "scheduled", "volume", "image" or "container".
+        status: "waiting", "running", "done" or "failed".
+        code: a short word where something is the matter.
+        message: for people; the cluster's own words where those say most.
+        next_step: what its owner can do, where there is something.
+        started_at, finished_at: by the runtime's clock, where it says.
+    """
+
+    type: str
+    status: str
+    code: str = ""
+    message: str = ""
+    next_step: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Observation:
     """The answer of `observe`.
 
@@ -82,6 +104,7 @@ class Observation:
             "supervisor_lost" (ended unseen).
         upstream: how the gateway reaches it: {"ide": "unix:/abs/path", "ports": "unix:/abs/folder"}.
         warnings: codes for the owner, such as "no_sandbox" when the workspace runs as a plain process.
+        steps: how far the start is, in order, where the runtime can tell; empty for one that starts in a blink.
     """
 
     presence: Presence
@@ -92,6 +115,7 @@ class Observation:
     reason: str = ""
     upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

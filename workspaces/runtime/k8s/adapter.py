@@ -1,0 +1,285 @@
+"""Workspaces as pods: the port's operations, each a few requests to the API server that may be repeated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import structlog
+from kubernetes.utils import parse_quantity
+
+from workspaces.runtime.errors import Failure, PlatformFault, SpecConflict, UserFault
+from workspaces.runtime.k8s import faults, observing
+from workspaces.runtime.k8s.client import Cluster, Object, Refusal, Timeouts
+from workspaces.runtime.k8s.config import K8sConfig
+from workspaces.runtime.k8s.faults import foreign, still_ending, translated, volume_ending, volume_missing
+from workspaces.runtime.k8s.keeping import Logs, run_of
+from workspaces.runtime.k8s.manifests import network, walls
+from workspaces.runtime.k8s.manifests import pod as pods
+from workspaces.runtime.k8s.manifests.parts import Manifest
+from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, RUN, WORKSPACE, Place, place, selector
+from workspaces.runtime.port import Listed, Observation, Presence, RunSpec
+
+log = structlog.get_logger(__name__)
+
+_POD = "Pod"
+_CLAIM = "PersistentVolumeClaim"
+# Of a pod that cannot start there may be many; the reasons repeat.
+_EVENTS = 100
+
+
+class K8sRuntime:
+    """The port's `Runtime` in a cluster; see `K8sConfig`. Safe to use from threads and processes at once.
+
+    Nothing is remembered here: each operation looks first, and the names of all objects follow from the workspace's.
+    """
+
+    def __init__(self, config: K8sConfig) -> None:
+        self._config = config
+        self._cluster = Cluster(config.kubeconfig, Timeouts(config.connect_seconds, config.read_seconds))
+        self._logs = Logs(self._cluster, config)
+        self._template = pods.template_digest(config)
+
+    def ensure_volume(self, name: str) -> None:
+        """See the port."""
+        at = place(self._config, name)
+        with translated(f"ensure_volume {name}"):
+            self._ensure_namespace(at)
+            self._config.on_step("namespace_made")
+            if self._claim(at) is None:
+                self._create_claim(at)
+
+    def ensure_run(self, spec: RunSpec) -> Observation:
+        """See the port. The volume must be there."""
+        at = place(self._config, spec.name)
+        if spec.readable:
+            raise UserFault(
+                "repository_unreachable",
+                "A repository in a folder of the platform's machine cannot be reached from the cluster.",
+                "Use an address that can be reached over the network.",
+            )
+        with translated(f"ensure_run {spec.name}"):
+            claim = self._claim(at)
+            if claim is None:
+                raise volume_missing(spec.name)
+            pod = self._pod(at)
+            if pod is None:
+                self._grow(at, claim)
+                pod = self._launch(at, spec)
+            if pod["metadata"].get("annotations", {}).get(DIGEST) != spec.digest():
+                raise SpecConflict(spec.name)
+        return self._see(pod)
+
+    def observe(self, name: str) -> Observation:
+        """See the port."""
+        at = place(self._config, name)
+        try:
+            with translated(f"observe {name}"):
+                pod = self._pod(at)
+                return self._see(pod, self._events(at) if pod is not None and observing.is_starting(pod) else ())
+        except Failure as failure:
+            log.warning("run_unknown", workspace=name, failure=failure.code, detail=failure.log_text)
+            return Observation(Presence.UNKNOWN, reason=failure.code)
+
+    def stop(self, name: str, *, grace: float) -> None:
+        """See the port. The node asks politely, and ends it by force when the time is over."""
+        at = place(self._config, name)
+        with translated(f"stop {name}"):
+            pod = self._pod(at)
+            if pod is None or self._see(pod).presence is Presence.EXITED:
+                return
+            self._end(at, pod, math.ceil(grace))
+
+    def destroy_run(self, name: str) -> None:
+        """See the port.
+
+        Raises:
+            ClusterFault: "still_ending", temporary: the node has not said yet that the pod is gone.
+        """
+        at = place(self._config, name)
+        with translated(f"destroy_run {name}"):
+            pod = self._pod(at)
+            if pod is not None:
+                self._end(at, pod, 1)
+                pod = self._pod(at)
+            if pod is not None:
+                raise still_ending(name)
+            self._forget_secrets(at)
+
+    def destroy_volume(self, name: str) -> None:
+        """See the port."""
+        at = place(self._config, name)
+        with translated(f"destroy_volume {name}"):
+            if self._pod(at) is not None:
+                raise PlatformFault(
+                    "volume_in_use",
+                    "The workspace is still running.",
+                    "Stop it first, then delete it.",
+                    log_text=f"a pod of {name} is there",
+                )
+            self._delete(_CLAIM, at)
+            self._config.on_step("claim_deleted")
+            if self._config.layout == "own":
+                self._delete_namespace(at)
+                return
+            self._logs.forget(at)
+            for manifest in self._walls(at, RunSpec(name, 0, {})):
+                self._delete(manifest["kind"], at, manifest["metadata"]["name"])
+
+    def list(self) -> list[Listed]:
+        """See the port."""
+        with translated("list"):
+            chosen, within = selector(self._config), self._config.namespace
+            claims = {
+                _workspace_of(claim)
+                for claim in self._cluster.all(_CLAIM, within, labelSelector=chosen)
+                if "deletionTimestamp" not in claim["metadata"]
+            }
+            running = {_workspace_of(pod): pod for pod in self._cluster.all(_POD, within, labelSelector=chosen)}
+        return [
+            Listed(name, has_volume=name in claims, presence=self._see(running.get(name)).presence)
+            for name in sorted(claims | running.keys())
+        ]
+
+    def logs(self, name: str, *, run: int | None = None, limit: int = 1_048_576) -> bytes:
+        """See the port. Of runs whose pod is gone, only the end was kept."""
+        at = place(self._config, name)
+        with translated(f"logs {name}"):
+            pod = self._pod(at)
+            if pod is not None and run in {None, run_of(pod)}:
+                text = self._cluster.logs(at.namespace, at.name, CONTAINER, limit=limit)
+                if text or run_of(pod) is None:
+                    return text
+                run = run_of(pod)
+            number = run if run is not None else self._logs.latest(at)
+            text = b"" if number is None else self._logs.read(at, number)
+        return text if len(text) <= limit else text[text.find(b"\n", len(text) - limit) + 1 :]
+
+    def _see(self, pod: Object | None, events: Iterable[Object] = ()) -> Observation:
+        return observing.observe(pod, door_port=self._config.door_port, template=self._template, events=events)
+
+    def _events(self, at: Place) -> Iterable[Object]:
+        """What was said lately about the workspace's pod and claim, which have the same name."""
+        chosen = f"involvedObject.name={at.name}"
+        found: list[Object] = self._cluster.page("Event", at.namespace, fieldSelector=chosen, limit=_EVENTS)["items"]
+        return found
+
+    def _pod(self, at: Place) -> Object | None:
+        return self._owned(_POD, at, at.name)
+
+    def _claim(self, at: Place) -> Object | None:
+        claim = self._owned(_CLAIM, at, at.name)
+        if claim is not None and "deletionTimestamp" in claim["metadata"]:
+            raise volume_ending(at.workspace)
+        return claim
+
+    def _owned(self, kind: str, at: Place, name: str) -> Object | None:
+        """The object if it is there and ours; one that is somebody else's is an error, never ours to touch."""
+        found = self._cluster.get(kind, at.namespace, name)
+        labels = found["metadata"].get("labels", {}) if found is not None else at.labels
+        if labels.get(INSTANCE) != at.instance or labels.get(WORKSPACE) != at.workspace:
+            raise foreign(at.namespace, kind)
+        return found
+
+    def _ensure_namespace(self, at: Place) -> None:
+        if self._config.layout == "shared":
+            return
+        found = self._owned("Namespace", at, at.namespace)
+        if found is not None and "deletionTimestamp" in found["metadata"]:
+            raise faults.namespace_ending(f"namespace {at.namespace} is terminating")
+        self._cluster.apply(walls.namespace(at))
+
+    def _create_claim(self, at: Place) -> None:
+        try:
+            self._cluster.create(walls.claim(self._config, at))
+        except Refusal as refusal:
+            if not refusal.already_exists:
+                raise
+
+    def _grow(self, at: Place, claim: Object) -> None:
+        """A volume grows with the settings where its storage can; a workspace starts without that as well."""
+        given = parse_quantity(claim["spec"]["resources"]["requests"]["storage"])  # type: ignore[no-untyped-call]
+        if given >= self._config.volume_bytes:
+            return
+        change = {"spec": {"resources": walls.claim(self._config, at)["spec"]["resources"]}}
+        try:
+            self._cluster.patch(_CLAIM, at.namespace, at.name, change)
+        except Refusal as refusal:
+            log.warning("volume_not_grown", workspace=at.workspace, detail=refusal.message)
+
+    def _walls(self, at: Place, spec: RunSpec) -> Sequence[Manifest]:
+        found = [*walls.account(at), *network.policies(self._config, at)]
+        if self._config.layout == "own":
+            # One namespace for all has the quota that its admin gave it.
+            found += [
+                walls.quota(self._config, at, spec.limits),
+                walls.limit_range(self._config, at, spec.limits),
+            ]
+        if self._config.pull_credentials is not None:
+            found.append(pods.pull_secret(at, _text(self._config.pull_credentials)))
+        return found
+
+    def _launch(self, at: Place, spec: RunSpec) -> Object:
+        """Walls first, the pod last: nothing of the workspace runs before all of them stand."""
+        for manifest in [*self._walls(at, spec), pods.secret(at, spec)]:
+            self._cluster.apply(manifest)
+        self._config.on_step("walls_made")
+        try:
+            pod = self._cluster.create(pods.pod(self._config, at, spec))
+        except Refusal as refusal:
+            # Somebody else was first: theirs is compared with what is wanted, and never replaced. A quota may say so
+            # before the name does, because it counts what is asked for before it is known to be there.
+            there = self._pod(at)
+            if there is not None:
+                return there
+            if faults.is_about_quota(refusal, at.name):
+                raise faults.catching_up(str(refusal)) from refusal
+            raise
+        self._config.on_step("pod_made")
+        log.info("run_started", workspace=at.workspace, run=spec.run)
+        return pod
+
+    def _end(self, at: Place, pod: Object, grace: int) -> None:
+        meta = pod["metadata"]
+        if "deletionTimestamp" not in meta:
+            self._logs.keep(at, pod)
+            self._config.on_step("log_kept")
+        elif int(meta.get("deletionGracePeriodSeconds") or 0) <= max(1, grace):
+            return
+        self._cluster.delete(_POD, at.namespace, at.name, uid=meta["uid"], grace=grace)
+        log.info("run_stop_asked", workspace=at.workspace, run=run_of(pod), grace=grace)
+
+    def _forget_secrets(self, at: Place) -> None:
+        chosen = f"{WORKSPACE}={at.workspace},{RUN}"
+        for secret in self._cluster.all("Secret", at.namespace, labelSelector=chosen):
+            meta = secret["metadata"]
+            self._cluster.delete("Secret", at.namespace, meta["name"], uid=meta["uid"])
+
+    def _delete(self, kind: str, at: Place, name: str = "") -> None:
+        found = self._owned(kind, at, name or at.name)
+        if found is not None and "deletionTimestamp" not in found["metadata"]:
+            self._cluster.delete(kind, at.namespace, name or at.name, uid=found["metadata"]["uid"])
+
+    def _delete_namespace(self, at: Place) -> None:
+        """Only an empty one: a claim that somebody else made in it is not ours to delete with it."""
+        for left in self._cluster.all(_CLAIM, at.namespace):
+            if left["metadata"].get("labels", {}).get(INSTANCE) != at.instance:
+                raise foreign(at.namespace, _CLAIM)
+        self._delete("Namespace", at, at.namespace)
+
+
+def _workspace_of(owned: Object) -> str:
+    return str(owned["metadata"]["labels"][WORKSPACE])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PlatformFault(
+            "runtime_misconfigured",
+            "Workspaces cannot run here: the registry's credentials cannot be read.",
+            "Ask the operator to correct the runtime's settings.",
+            log_text=f"{path}: {error}",
+        ) from error

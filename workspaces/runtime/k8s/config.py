@@ -1,0 +1,182 @@
+"""What the Kubernetes adapter needs to know, and how it reads it from settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from workspaces.runtime.errors import PlatformFault
+
+Layout = Literal["own", "shared"]
+Delivery = Literal["image_volume", "init"]
+Egress = Literal["none", "allow_list", "internet"]
+
+GIB = 1024**3
+# What no workspace may reach unless it is allowed by name: private and shared space, loopback, link-local (where clouds
+# keep their metadata) and multicast. RFC 1918, 6598, 3927, 4193, 4291; https://www.iana.org/assignments/iana-ipv4-special-registry
+CLOSED = (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
+    "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4", "::1/128", "64:ff9b::/96", "fc00::/7", "fe80::/10", "ff00::/8",
+)  # fmt: skip
+
+
+def _nothing(_: str) -> None:
+    """Stand-in for a tracer."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection that is allowed: pods by labels, or addresses.
+
+    Attributes:
+        namespace, pods: labels; pods of every namespace that has the first and that have the second.
+        networks: CIDR blocks, for what is not a pod.
+    """
+
+    namespace: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pods: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    networks: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class K8sConfig:
+    """How and where workspaces run in a cluster.
+
+    Attributes:
+        kubeconfig: its path; None: the service account of the pod that this process runs in.
+        instance: tells the objects of this installation from another's in the same cluster; a DNS label.
+        layout: "own" gives each workspace a namespace; "shared" puts all into `namespace`, for clusters that grant
+            rights in one namespace only. Pods are apart from each other all the same, by policies.
+        namespace: the shared one; empty otherwise.
+        prefix: begins the names of namespaces and objects.
+        image: what workspaces run in; any image with glibc.
+        pull_credentials: a file like Docker's `config.json`, given to each namespace for pulling; None: without.
+        ide_image: holds the agent, its Python, Node and code-server below `/opt/slipway`; empty: `image` has them.
+        delivery: how the IDE image gets into the pod: as an image volume, or copied by an init container.
+        command: the agent, as it is started in the workspace's container.
+        platform_url: where agents report, as pods reach it; empty: they do not report.
+        door_port: TCP port of the agent's door, where the gateway comes in.
+        gateway: who may come in.
+        platform: who is reported to.
+        dns: who answers names.
+        egress: what else a workspace may reach: nothing, `allowed`, or the internet and `allowed`.
+        allowed: CIDR blocks.
+        closed: further CIDR blocks that "internet" leaves out: the cluster's pods, services and nodes.
+        storage_class: of the volumes; empty: the cluster's default.
+        volume_bytes: size of a volume. Growing it grows volumes that exist at their next start; they never shrink.
+        user: user and group id in the container, above 0.
+        host_users: False gives pods a user namespace of their own; None leaves it to the cluster.
+        read_only_root: the container's own files cannot be written, only home and temporary folders.
+        request_share: share of the limits that is reserved, above 0 and at most 1.
+        scratch_bytes: size of temporary folders, together with what the container writes.
+        stop_grace: longest time a pod gets to end, in seconds.
+        priority_class: of the pods; empty for none.
+        node_selector: labels of nodes.
+        tolerations: as in a pod's specification.
+        connect_seconds, read_seconds: for one request to the API server.
+        keep_logs: how many ended runs' logs are kept.
+        on_step: told the name of each step of a start or a deletion, for tracing.
+    """
+
+    kubeconfig: Path | None = None
+    instance: str = "slipway"
+    layout: Layout = "own"
+    namespace: str = ""
+    prefix: str = "ws-"
+    image: str = ""
+    pull_credentials: Path | None = None
+    ide_image: str = ""
+    delivery: Delivery = "init"
+    command: tuple[str, ...] = ("/opt/slipway/bin/agent",)
+    platform_url: str = ""
+    door_port: int = 7411
+    gateway: Peer = Peer()
+    platform: Peer = Peer()
+    dns: Peer = Peer(namespace={"kubernetes.io/metadata.name": "kube-system"}, pods={"k8s-app": "kube-dns"})
+    egress: Egress = "internet"
+    allowed: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    storage_class: str = ""
+    volume_bytes: int = 10 * GIB
+    user: int = 1000
+    host_users: bool | None = None
+    read_only_root: bool = True
+    request_share: float = 0.25
+    scratch_bytes: int = 4 * GIB
+    stop_grace: int = 30
+    priority_class: str = ""
+    node_selector: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    connect_seconds: float = 3.0
+    read_seconds: float = 10.0
+    keep_logs: int = 3
+    on_step: Callable[[str], None] = _nothing
+
+    def __post_init__(self) -> None:
+        for field, choices in (("layout", Layout), ("delivery", Delivery), ("egress", Egress)):
+            if getattr(self, field) not in get_args(choices):
+                raise _invalid(f"`{field}` is one of {get_args(choices)}.")
+        if (self.layout == "shared") != bool(self.namespace):
+            raise _invalid("`namespace` belongs to the layout `shared`, and to no other.")
+        if not self.image:
+            raise _invalid("`image` is missing.")
+        if self.user < 1:
+            raise _invalid("`user` must be above 0: workspaces never run as root.")
+        if not 0 < self.request_share <= 1:
+            raise _invalid("`request_share` must be above 0 and at most 1.")
+        networks = (self.allowed, self.closed, self.gateway.networks, self.platform.networks, self.dns.networks)
+        for network in (network for group in networks for network in group):
+            _check_network(network)
+
+
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise _invalid(f"{text!r} is not a CIDR block.") from error
+
+
+_PATHS = {"kubeconfig", "pull_credentials"}
+_TUPLES = {"command", "allowed", "closed", "tolerations"}
+_PEERS = {"gateway", "platform", "dns"}
+
+
+def read_options(options: Mapping[str, Any]) -> K8sConfig:
+    """A config from plain values, as they stand in JSON: names as in `K8sConfig`.
+
+    Raises:
+        PlatformFault: an option is unknown, missing or makes no sense; the log text says which.
+    """
+    known = {field.name for field in dataclasses.fields(K8sConfig)}
+    values: dict[str, Any] = {}
+    for key, value in options.items():
+        if key not in known:
+            raise _invalid(f"There is no option `{key}`; known are: {', '.join(sorted(known))}.")
+        if key in _PATHS:
+            values[key] = Path(value) if value else None
+        elif key in _TUPLES:
+            values[key] = tuple(value)
+        elif key in _PEERS:
+            values[key] = _peer(key, value)
+        else:
+            values[key] = value
+    return K8sConfig(**values)
+
+
+def _peer(key: str, value: Mapping[str, Any]) -> Peer:
+    try:
+        return Peer(**{**value, "networks": tuple(value.get("networks", ()))})
+    except (TypeError, AttributeError) as error:
+        raise _invalid(f"`{key}` has `namespace`, `pods` and `networks`: {error}.") from error
+
+
+def _invalid(detail: str) -> PlatformFault:
+    return PlatformFault(
+        "runtime_misconfigured",
+        "Workspaces cannot run here: the Kubernetes runtime is not set up correctly.",
+        "Ask the operator to correct the runtime's settings.",
+        log_text=detail,
+    )

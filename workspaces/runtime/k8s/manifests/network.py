@@ -1,0 +1,78 @@
+"""Who a workspace may talk to: nobody, and then one policy for each exception.
+
+Policies only ever add up, so each of them can be read, and taken away, by itself.
+https://kubernetes.io/docs/concepts/services-networking/network-policies/
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from workspaces.runtime.k8s.config import CLOSED, K8sConfig, Peer
+from workspaces.runtime.k8s.manifests.parts import Manifest, manifest
+from workspaces.runtime.k8s.names import WORKSPACE, Place
+
+_API = "networking.k8s.io/v1"
+_DNS = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
+_PORTS = {"http": 80, "https": 443}
+
+
+def policies(config: K8sConfig, place: Place) -> list[Manifest]:
+    """All of a workspace's policies."""
+    found = [_policy(place, "closed")]
+    door = [{"protocol": "TCP", "port": config.door_port}]
+    if peers := _peers(config.gateway):
+        found.append(_policy(place, "gateway", ingress=[{"from": peers, "ports": door}]))
+    if peers := _peers(config.platform):
+        found.append(_policy(place, "platform", egress=[{"to": peers, "ports": _platform_ports(config)}]))
+    if config.egress != "none":
+        if peers := _peers(config.dns):
+            found.append(_policy(place, "names", egress=[{"to": peers, "ports": _DNS}]))
+        if targets := _targets(config):
+            found.append(_policy(place, "egress", egress=[{"to": targets}]))
+    return found
+
+
+def _policy(
+    place: Place, suffix: str, *, ingress: Sequence[Manifest] = (), egress: Sequence[Manifest] = ()
+) -> Manifest:
+    spec: Manifest = {"podSelector": {"matchLabels": {WORKSPACE: place.workspace}}}
+    if ingress:
+        spec |= {"policyTypes": ["Ingress"], "ingress": list(ingress)}
+    elif egress:
+        spec |= {"policyTypes": ["Egress"], "egress": list(egress)}
+    else:
+        # In a namespace of its own, whatever else is ever started there is shut in as well.
+        own = place.namespace == place.name
+        spec = {"podSelector": {} if own else spec["podSelector"], "policyTypes": ["Ingress", "Egress"]}
+    return manifest("NetworkPolicy", _API, place, name=f"{place.name}-{suffix}", spec=spec)
+
+
+def _peers(peer: Peer) -> list[Manifest]:
+    found: list[Manifest] = [{"ipBlock": {"cidr": network}} for network in peer.networks]
+    if peer.namespace or peer.pods:
+        pods: Manifest = {"namespaceSelector": {"matchLabels": dict(peer.namespace)}}
+        if peer.pods:
+            pods["podSelector"] = {"matchLabels": dict(peer.pods)}
+        found.append(pods)
+    return found
+
+
+def _platform_ports(config: K8sConfig) -> list[Manifest]:
+    parts = urlsplit(config.platform_url)
+    port = parts.port or _PORTS.get(parts.scheme)
+    return [{"protocol": "TCP", "port": port}] if port else []
+
+
+def _targets(config: K8sConfig) -> list[Manifest]:
+    targets: list[Manifest] = [{"ipBlock": {"cidr": network}} for network in config.allowed]
+    if config.egress == "internet":
+        closed = [*CLOSED, *config.closed]
+        for everything in ("0.0.0.0/0", "::/0"):
+            version = ipaddress.ip_network(everything).version
+            # The standard calls an exception that is not inside the block an error.
+            without = [network for network in closed if ipaddress.ip_network(network).version == version]
+            targets.append({"ipBlock": {"cidr": everything, "except": without}})
+    return targets
