@@ -105,12 +105,22 @@ def _fresh_run(workspace: Workspace) -> dict[str, Any]:
 def _launch(step: Step) -> bool:
     workspace = step.workspace
     begun = timezone.now()
-    step.runtime.ensure_volume(workspace.slug)
+    if not workspace.launched_run:
+        # Only now: storage that was there once and has vanished must be missed, not replaced by an empty one.
+        step.runtime.ensure_volume(workspace.slug)
     made = timezone.now()
     launched = step.runtime.ensure_run(run_spec(workspace))
+    # Stopped or deleted meanwhile: the next look finds a run that nobody wants, and ends it.
+    return not _note_launch(
+        workspace, begun, made, warnings=list(launched.warnings), look_again_at=step.decision.look_again_at
+    )
+
+
+def _note_launch(workspace: Workspace, begun: datetime, made: datetime, **fields: Any) -> bool:
+    """Keep that the present run was accepted; False when the workspace has moved on from its start meanwhile."""
     with transaction.atomic():
         still = Workspace.objects.filter(pk=workspace.pk, state=State.STARTING.value, run=workspace.run).update(
-            launched_run=workspace.run, warnings=list(launched.warnings), look_again_at=step.decision.look_again_at
+            launched_run=workspace.run, **fields
         )
         if still:
             done = ConditionStatus.DONE
@@ -118,8 +128,18 @@ def _launch(step: Step) -> bool:
                 workspace, ConditionType.VOLUME, done, now=timezone.now(), started_at=begun, finished_at=made
             )
             conditions.put(workspace, ConditionType.CONTAINER, done, now=timezone.now(), started_at=made)
-    # Stopped or deleted meanwhile: the next look finds a run that nobody wants, and ends it.
-    return not still
+    return bool(still)
+
+
+def adopt(workspace: Workspace, seen: Observation) -> None:
+    """Note a run of which nobody noted that it was accepted: its worker was killed in between."""
+    if seen.run is None or not workspace.launched_run < seen.run <= workspace.run:
+        return
+    if seen.run == workspace.run and workspace.state == State.STARTING.value:
+        begun = seen.started_at or timezone.now()
+        _note_launch(workspace, begun, begun, warnings=list(seen.warnings))
+    Workspace.objects.filter(pk=workspace.pk, launched_run__lt=seen.run).update(launched_run=seen.run)
+    workspace.launched_run = seen.run
 
 
 def _retry(step: Step) -> bool:

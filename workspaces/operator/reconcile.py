@@ -17,9 +17,9 @@ from django.utils import timezone
 from kernel import observe
 from kernel.errors import Failure
 from workspaces.models import Workspace
-from workspaces.operator.actions import ACTIONS, Step, fail, look_again, words
+from workspaces.operator.actions import ACTIONS, Step, adopt, fail, look_again, words
 from workspaces.operator.decide import Action, Decision, View, decide
-from workspaces.runtime.errors import SpecConflict
+from workspaces.runtime.errors import SpecConflict, VolumeMissing
 from workspaces.runtime.port import Observation, Presence, Runtime
 from workspaces.selectors import conditions_of
 from workspaces.services import conditions
@@ -45,6 +45,7 @@ def _step(workspace_id: UUID, runtime: Runtime) -> bool:
     if workspace is None:
         return False
     seen = _observe(workspace, runtime)
+    adopt(workspace, seen)
     decision = decide(view_of(workspace, seen), timezone.now())
     observe.RECONCILES.labels(decision.action.value).inc()
     return _act(workspace, seen, decision, runtime)
@@ -108,7 +109,8 @@ def _on_failure(workspace: Workspace, decision: Decision, failure: Failure) -> b
     passing = failure.temporary or isinstance(failure, SpecConflict)
     if starting and (late or not passing):
         step: dict[str, Any] = {"code": failure.code, "message": failure.user_text, "next_step": failure.next_step}
-        conditions.put(workspace, ConditionType.CONTAINER, ConditionStatus.FAILED, now=timezone.now(), **step)
+        kind = ConditionType.VOLUME if isinstance(failure, VolumeMissing) else ConditionType.CONTAINER
+        conditions.put(workspace, kind, ConditionStatus.FAILED, now=timezone.now(), **step)
         return fail(workspace, {**words(step), "responsible": failure.responsible})
     if starting:
         conditions.put(

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workspaces.runtime.errors import ClusterFault, Failure, PlatformFault, SpecConflict, UserFault
+from workspaces.runtime.errors import ClusterFault, Failure, PlatformFault, SpecConflict, UserFault, VolumeMissing
 from workspaces.runtime.port import Listed, Observation, Presence, RunSpec, Runtime
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -84,9 +84,7 @@ class FakeRuntime:
         with self._state("ensure_run", spec.name) as state:
             entry = state.get(spec.name)
             if entry is None:
-                raise PlatformFault(
-                    "volume_missing", "The workspace's storage is not there.", "Try to start the workspace again."
-                )
+                raise VolumeMissing(spec.name)
             if entry["run"] is None:
                 entry["run"] = {
                     "run": spec.run,
