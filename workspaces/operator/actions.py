@@ -29,6 +29,7 @@ from workspaces.states import ConditionStatus, ConditionType, Desired, Reason, S
 NUDGE_WITHIN = timedelta(seconds=4)
 # How long deleting a volume may take before somebody else has a try.
 PURGE_PATIENCE = timedelta(minutes=10)
+_ENDING = frozenset({State.STOPPING, State.DELETING})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +64,9 @@ def words(step: dict[str, str]) -> dict[str, str]:
 
 def fail(workspace: Workspace, failure: dict[str, Any]) -> bool:
     """Move to failed, with `code`, `text`, `next_step` and `responsible` for its owner to read."""
+    source, before = State(workspace.state), workspace.failure
     failure["generation"] = workspace.generation
+    failure["ending"] = source in _ENDING or (source is State.FAILED and before.get("ending", False))
     now = timezone.now()
     done = transition(
         workspace,
@@ -202,9 +205,16 @@ def _mark_stopped(step: Step) -> bool:
     now = timezone.now()
     # What is wanted next (a restart, the trash) must be found by the sweep even if this worker ends here.
     next_look = None if workspace.desired == Desired.STOPPED.value else now
-    reason = Reason(workspace.reason)
     return transition(
-        workspace, State.STOPPED, now=now, reason=reason, stopped_at=now, ports=[], look_again_at=next_look
+        workspace,
+        State.STOPPED,
+        now=now,
+        reason=Reason(workspace.reason),
+        text="It has ended after all." if workspace.state == State.FAILED.value else "",
+        stopped_at=now,
+        ports=[],
+        failure={},
+        look_again_at=next_look,
     )
 
 

@@ -71,6 +71,8 @@ def view_of(workspace: Workspace, seen: Observation) -> View:
         desired=Desired(workspace.desired),
         generation=workspace.generation,
         failed_generation=workspace.failure.get("generation", 0),
+        # What failed before this was kept says by its code that it did not end.
+        failed_ending=workspace.failure.get("ending", workspace.failure.get("code") == "stop_timeout"),
         restart_pending=workspace.restart_pending,
         run=workspace.run,
         launched_run=workspace.launched_run,
