@@ -88,6 +88,22 @@ def test_clicks_at_once_with_one_key_make_one_workspace(
     assert Repository.objects.count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("round_", range(3))
+def test_clicks_at_once_on_the_last_free_place_make_one_workspace(
+    owner: User, bearer: Bearer, origin: git_repos.Repository, settings: Any, round_: int
+) -> None:
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, max_workspaces=1)
+    headers = bearer(owner)
+
+    def click() -> int:
+        answer = Api(headers)("POST", body={"repo": origin.url}, Idempotency_Key=f"one{round_}")
+        return int(answer.status_code)
+
+    assert together([click] * 4) == [201] * 4
+    assert Workspace.objects.count() == 1
+
+
 def test_a_person_has_a_limit_of_workspaces(
     api: Api, owner: User, origin: git_repos.Repository, workspace_factory: Factory, settings: Any
 ) -> None:
