@@ -17,7 +17,7 @@ from django.utils import timezone
 from kernel import observe
 from kernel.errors import Failure
 from workspaces.models import Workspace
-from workspaces.operator.actions import ACTIONS, Step, adopt, fail, look_again, words
+from workspaces.operator.actions import ACTIONS, PURGE_PATIENCE, Step, adopt, fail, look_again, words
 from workspaces.operator.decide import Action, Decision, View, decide
 from workspaces.runtime.errors import SpecConflict, VolumeMissing
 from workspaces.runtime.port import Observation, Presence, Runtime
@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 # A chain of immediate steps is short; this only bounds a mistake.
 MOST_STEPS = 12
 UNREACHABLE_PAUSE = timedelta(seconds=3)
+LONGEST_PAUSE = timedelta(hours=1)
 
 
 def reconcile(workspace_id: UUID, runtime: Runtime) -> None:
@@ -124,5 +125,14 @@ def _on_failure(workspace: Workspace, decision: Decision, failure: Failure) -> b
             message=failure.user_text,
             next_step=failure.next_step,
         )
-    look_again(workspace, timezone.now() + UNREACHABLE_PAUSE)
+    look_again(workspace, timezone.now() + _pause_after(workspace, failure))
     return False
+
+
+def _pause_after(workspace: Workspace, failure: Failure) -> timedelta:
+    """How long to leave alone what failed: what does not pass by itself is tried less often the longer it lasts."""
+    pause = UNREACHABLE_PAUSE
+    if not failure.temporary:
+        pause = min(max(pause, (timezone.now() - workspace.progress_at) / 4), LONGEST_PAUSE)
+    # Each try at a volume may read all of it.
+    return max(pause, PURGE_PATIENCE) if workspace.state == State.PURGED.value else pause
