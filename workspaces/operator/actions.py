@@ -6,6 +6,7 @@ An action returns True when the next look should follow at once.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +30,10 @@ from workspaces.states import ConditionStatus, ConditionType, Desired, Reason, S
 NUDGE_WITHIN = timedelta(seconds=4)
 # How long deleting a volume may take before somebody else has a try.
 PURGE_PATIENCE = timedelta(minutes=10)
+# One thread of a worker at a time empties the trash, however much is due: the others are for starts and stops. In the
+# process, because it is the process's threads that this protects, and because it goes with a worker that is killed.
+_EMPTYING = threading.Lock()
+TRASH_PAUSE = timedelta(minutes=1)
 _ENDING = frozenset({State.STOPPING, State.DELETING})
 
 
@@ -267,10 +272,17 @@ def _purge(step: Step) -> bool:
 
 
 def _destroy_volume(step: Step) -> bool:
-    # Deleting may take minutes: until then the sweep must not send one worker after the other to wait for it.
-    Workspace.objects.filter(pk=step.workspace.pk).update(look_again_at=timezone.now() + PURGE_PATIENCE)
-    step.runtime.destroy_volume(step.workspace.slug)
-    Workspace.objects.filter(pk=step.workspace.pk).update(purge_at=None, look_again_at=None)
+    workspace = step.workspace
+    if not _EMPTYING.acquire(blocking=False):
+        look_again(workspace, timezone.now() + TRASH_PAUSE)
+        return False
+    try:
+        # Deleting may take minutes: until then the sweep must not send one worker after the other to wait for it.
+        Workspace.objects.filter(pk=workspace.pk).update(look_again_at=timezone.now() + PURGE_PATIENCE)
+        step.runtime.destroy_volume(workspace.slug)
+    finally:
+        _EMPTYING.release()
+    Workspace.objects.filter(pk=workspace.pk).update(purge_at=None, look_again_at=None)
     return False
 
 
