@@ -87,6 +87,11 @@ class ConditionStatus(enum.StrEnum):
     FAILED = "failed"
 
 
+OVER = frozenset({ConditionStatus.DONE, ConditionStatus.FAILED})
+# The code of a step that was under way when its workspace was stopped, or its start failed elsewhere.
+CALLED_OFF = "called_off"
+
+
 class EventKind(enum.StrEnum):
     """What an entry in a workspace's history is about."""
 
