@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Count, Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from accounts.access import owned_by
 from accounts.models import User
@@ -89,11 +89,9 @@ def conditions_of(workspace: Workspace) -> list[Condition]:
 
 def conditions_of_all(workspaces: Sequence[Workspace]) -> dict[UUID, list[Condition]]:
     """The same for many, in one query."""
-    wanted = {workspace.pk: workspace.run for workspace in workspaces}
-    found: dict[UUID, list[Condition]] = {pk: [] for pk in wanted}
-    for row in Condition.objects.filter(workspace__in=wanted):
-        if row.run == wanted[row.workspace_id]:
-            found[row.workspace_id].append(row)
+    found: dict[UUID, list[Condition]] = {workspace.pk: [] for workspace in workspaces}
+    for row in Condition.objects.filter(workspace__in=found, run=F("workspace__run")):
+        found[row.workspace_id].append(row)
     for rows in found.values():
         rows.sort(key=lambda row: _ORDER[row.type])
     return found
@@ -107,12 +105,6 @@ def events_of(workspace: Workspace, *, after: int = 0, limit: int = 500) -> list
 def latest_events_of(workspace: Workspace, *, limit: int = 50) -> list[Event]:
     """The newest entries of the history, newest first."""
     return list(Event.objects.filter(workspace=workspace).select_related("actor").order_by("-id")[:limit])
-
-
-def counts_of(user: User) -> dict[str, int]:
-    """How many workspaces stand in each state, the trash included."""
-    rows = workspaces_of(user).order_by().values_list("state").annotate(Count("pk"))
-    return dict(rows)
 
 
 def recent_repositories(user: User, *, query: str = "", limit: int = 8) -> list[Repository]:

@@ -100,6 +100,8 @@ def test_the_trash_is_emptied_when_its_time_is_up(stage: Stage, owner: User, run
     row = stage.work(seconds=5)
     assert (row.state, row.purge_at, row.look_again_at) == (State.PURGED, None, None)
     assert stage.runtime.list() == []
+    assert not Condition.objects.exists()
+    assert set(Event.objects.values_list("kind", flat=True)) == {"intent", "state"}
 
 
 def test_stop_during_a_start(stage: Stage, owner: User, pending: Workspace) -> None:

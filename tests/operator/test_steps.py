@@ -102,3 +102,13 @@ def test_a_start_that_fails_leaves_nothing_under_way(stage: Stage, pending: Work
     assert stage.work(seconds=5, ready=False).state == State.FAILED
     steps = _steps(owner_client, pending)
     assert (steps["content"]["code"], steps["ide"]["code"]) == ("x", "called_off")
+
+
+def test_only_the_steps_of_the_present_run_are_kept(stage: Stage, owner: User, pending: Workspace) -> None:
+    stage.work(seconds=10)
+    intents.restart(stage.row(), actor=owner, now=timezone.now())
+    stage.work(seconds=10)
+    stage.runtime.destroy_run(pending.slug)
+    row = stage.work(seconds=30)
+    assert (row.state, row.run) == (State.RUNNING, 3)
+    assert set(Condition.objects.values_list("run", flat=True)) == {3}

@@ -21,7 +21,7 @@ from workspaces.operator.decide import HEALTHY_AFTER, REVIEW, Action, Decision
 from workspaces.operator.texts import INTERRUPTED, failure_of
 from workspaces.runtime.port import Observation, Runtime
 from workspaces.selectors import conditions_of
-from workspaces.services import conditions
+from workspaces.services import conditions, events
 from workspaces.services.runtimes import run_spec
 from workspaces.services.transition import transition
 from workspaces.states import ConditionStatus, ConditionType, Desired, Reason, State
@@ -94,6 +94,7 @@ def _start(step: Step) -> bool:
     with transaction.atomic():
         if not transition(workspace, State.STARTING, now=now, reason=Reason(workspace.reason), **_fresh_run(workspace)):
             return False
+        conditions.forget_older(workspace)
         conditions.put(workspace, ConditionType.QUEUED, ConditionStatus.DONE, now=now, started_at=workspace.wanted_at)
     return True
 
@@ -155,16 +156,20 @@ def _retry(step: Step) -> bool:
     text, _, _ = failure_of(step.decision.reason)
     now, since = timezone.now(), workspace.started_at
     healthy = workspace.state == State.RUNNING.value and since is not None and now - since > HEALTHY_AFTER
-    return transition(
-        workspace,
-        State.STARTING,
-        now=now,
-        reason=Reason.INTERRUPTED,
-        text=f"{text} It is being started again." if step.decision.reason == "oom_killed" else INTERRUPTED,
-        interruptions=1 if healthy else workspace.interruptions + 1,
-        wanted_at=now,
-        **_fresh_run(workspace),
-    )
+    with transaction.atomic():
+        done = transition(
+            workspace,
+            State.STARTING,
+            now=now,
+            reason=Reason.INTERRUPTED,
+            text=f"{text} It is being started again." if step.decision.reason == "oom_killed" else INTERRUPTED,
+            interruptions=1 if healthy else workspace.interruptions + 1,
+            wanted_at=now,
+            **_fresh_run(workspace),
+        )
+        if done:
+            conditions.forget_older(workspace)
+    return done
 
 
 def _mark_running(step: Step) -> bool:
@@ -282,7 +287,10 @@ def _destroy_volume(step: Step) -> bool:
         step.runtime.destroy_volume(workspace.slug)
     finally:
         _EMPTYING.release()
-    Workspace.objects.filter(pk=workspace.pk).update(purge_at=None, look_again_at=None)
+    with transaction.atomic():
+        Workspace.objects.filter(pk=workspace.pk).update(purge_at=None, look_again_at=None)
+        conditions.forget(workspace)
+        events.forget_details(workspace)
     return False
 
 

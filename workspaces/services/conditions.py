@@ -87,3 +87,13 @@ def call_off(workspace: Workspace, *, now: datetime) -> None:
         progress=None,
         finished_at=now,
     )
+
+
+def forget_older(workspace: Workspace) -> None:
+    """Delete the steps of earlier runs, which nobody looks at: their starts are in the history."""
+    Condition.objects.filter(workspace=workspace, run__lt=workspace.run).delete()
+
+
+def forget(workspace: Workspace) -> None:
+    """Delete all steps of a workspace that is gone."""
+    Condition.objects.filter(workspace=workspace).delete()
