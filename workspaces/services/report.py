@@ -22,6 +22,8 @@ from workspaces.states import AGENT_CONDITIONS, OVER, ConditionStatus, Condition
 
 log = structlog.get_logger(__name__)
 REPORT_INTERVAL = 15
+# Each change of progress is a write, and on SQLite all of the platform waits for one writer.
+PROGRESS_PAUSE = timedelta(seconds=1)
 # What one run may write into the history: code in a workspace can send reports of its own making.
 MOST_ENTRIES = 200
 _TOLD = (EventKind.CONDITION.value, EventKind.NOTICE.value)
@@ -73,12 +75,12 @@ class _News:
 
 def apply(workspace: Workspace, report: dict[str, Any], *, now: datetime) -> None:
     """Take in one report (validated by the internal API). Saying it twice changes nothing."""
-    if _news(workspace, report):
+    if _news(workspace, report, now):
         with transaction.atomic():
             # Looked at again under the row's lock, which each change of state takes as well: what was said of a start
             # must not come after its end.
             present = _present(workspace)
-            news = _news(present, report) if present is not None else None
+            news = _news(present, report, now) if present is not None else None
             if present is not None and news:
                 _write(present, news, now)
     _activity(workspace, report["activity"], now)
@@ -90,17 +92,21 @@ def _present(workspace: Workspace) -> Workspace | None:
     return rows.filter(state__in=_WITH_RUN).first()
 
 
-def _news(workspace: Workspace, report: dict[str, Any]) -> _News:
+def _news(workspace: Workspace, report: dict[str, Any], now: datetime) -> _News:
     changes = {"git": report["git"] or workspace.git, "ports": sorted(report["ports"])}
     return _News(
-        steps=_steps(workspace, report["conditions"]),
+        steps=_steps(workspace, report["conditions"], now),
         changes={name: value for name, value in changes.items() if getattr(workspace, name) != value},
         notices=_untold(workspace, report["notices"]),
     )
 
 
-def _steps(workspace: Workspace, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The steps, of those that are an agent's to tell, that stand otherwise in the database."""
+def _steps(workspace: Workspace, said: list[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:
+    """The steps, of those that are an agent's to tell, that stand otherwise in the database.
+
+    How far one is counts only a while after the last news: the next report tells it too.
+    """
+    soon = now - workspace.progress_at < PROGRESS_PAUSE
     known = conditions.of_run(workspace)
     # A start that is being ended has no step under way any more, whatever its agent still works on.
     tellable = OVER if workspace.state == State.STOPPING.value else frozenset(ConditionStatus)
@@ -109,7 +115,9 @@ def _steps(workspace: Workspace, said: list[dict[str, Any]]) -> list[dict[str, A
         for step in said
         if step["type"] in AGENT_CONDITIONS
         and step["status"] in tellable
-        and conditions.differs(known.get(step["type"]), {name: step[name] for name in conditions.SAID})
+        and conditions.differs(
+            known.get(step["type"]), {name: step[name] for name in conditions.SAID if not (soon and name == "progress")}
+        )
     ]
 
 
@@ -135,7 +143,8 @@ def _write(workspace: Workspace, news: _News, now: datetime) -> None:
             finished_at=ago(step["finished_ago"]),
             in_history=room > 0,
         )
-    progressed = bool(news.steps) and workspace.state == State.STARTING.value
+    # The end of a stop is measured from when that began, whatever is told meanwhile.
+    progressed = bool(news.steps) and workspace.state != State.STOPPING.value
     changes = {**news.changes, "progress_at": now} if progressed else news.changes
     if changes:
         Workspace.objects.filter(pk=workspace.pk).update(**changes)
@@ -143,7 +152,7 @@ def _write(workspace: Workspace, news: _News, now: datetime) -> None:
     for notice in news.notices[:room]:
         data = {"id": notice["id"], "code": notice["code"]}
         events.record(workspace, EventKind.NOTICE, text=notice["message"], data=data)
-    if progressed:
+    if progressed and workspace.state == State.STARTING.value:
         jobs.enqueue("workspaces.reconcile", str(workspace.pk))
 
 
