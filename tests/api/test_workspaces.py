@@ -280,6 +280,13 @@ def test_logs(api: Api, owner: User, workspace_factory: Factory) -> None:
         assert [line["text"] for line in body["lines"]] == ["The fake runtime plays this run."]
         assert api("GET", f"{workspace.pk}/logs?source=clone").json()["lines"] == []
         assert api("GET", f"{workspace.pk}/logs?run=7").json() == {"run": 7, "lines": []}
+        # The next run fails before it is launched: what the one before it wrote is not its log.
+        Workspace.objects.update(run=2)
+        assert api("GET", f"{workspace.pk}/logs").json() == {"run": 2, "lines": []}
+        assert len(api("GET", f"{workspace.pk}/logs?run=1").json()["lines"]) == 1
+        page = Client()
+        page.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
+        assert page.get(f"/workspaces/{workspace.slug}/log").content == b"Nothing was written yet."
     finally:
         runtime().destroy_run(workspace.slug)
         runtime().destroy_volume(workspace.slug)
