@@ -179,6 +179,10 @@ _INTENTS: dict[Desired, str] = {
     Desired.STOPPED: "Stop asked for",
     Desired.DELETED: "Deletion asked for",
 }
+_INTENTS_BECAUSE: dict[str, str] = {
+    Reason.RESTART.value: "Restart asked for",
+    Reason.RESTORED.value: "Deletion called off",
+}
 KINDS: dict[EventKind, str] = {
     EventKind.STATE: "State",
     EventKind.INTENT: "Request",
@@ -191,7 +195,7 @@ KINDS: dict[EventKind, str] = {
 def event_words(kind: EventKind, *, target: str, source: str, reason: str, text: str) -> str:
     """A line of the history."""
     if kind is EventKind.INTENT:
-        return "Restart asked for" if reason == Reason.RESTART else _INTENTS[Desired(target)]
+        return _INTENTS_BECAUSE.get(reason) or _INTENTS[Desired(target)]
     if kind is EventKind.STATE:
         if not source:
             return "Created"
