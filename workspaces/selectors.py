@@ -18,7 +18,6 @@ from workspaces.models import Condition, Event, Repository, Workspace
 from workspaces.states import GONE, ConditionType, State
 
 _ORDER = {kind.value: number for number, kind in enumerate(ConditionType)}
-NOT_FOUND = "There is no such workspace, or it is not yours."
 
 
 def workspaces_of(user: User | AnonymousUser) -> QuerySet[Workspace]:
@@ -77,8 +76,17 @@ def workspace_of(user: User | AnonymousUser, key: UUID | str) -> Workspace:
     by_id = isinstance(key, UUID)
     found = workspaces_of(user).filter(**({"pk": key} if by_id else {"slug": key})).first()
     if found is None:
-        raise NotFound("workspace_not_found", NOT_FOUND, "Check the address, or list your workspaces.")
+        raise no_workspace()
     return found
+
+
+def no_workspace() -> NotFound:
+    """The same for what is not there and what is somebody else's, so that nobody can tell them apart."""
+    return NotFound(
+        "workspace_not_found",
+        "There is no such workspace, or it is not yours.",
+        "Check the address, or list your workspaces.",
+    )
 
 
 def conditions_of(workspace: Workspace) -> list[Condition]:

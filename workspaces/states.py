@@ -55,7 +55,6 @@ class Reason(enum.StrEnum):
     DELETED = "deleted"
     RESTORED = "restored"
     EXPIRED = "expired"
-    PROGRESS = "progress"
     INTERRUPTED = "interrupted"
     FAILURE = "failure"
 

@@ -6,9 +6,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from kernel import jobs
-from kernel.errors import NotFound
 from workspaces.models import Workspace
 from workspaces.runtime.port import Runtime
+from workspaces.selectors import no_workspace
 from workspaces.services import events
 from workspaces.states import EventKind
 
@@ -24,7 +24,7 @@ def clear_run(slug: str, runtime: Runtime) -> Workspace:
     """
     workspace = Workspace.objects.filter(slug=slug).first()
     if workspace is None:
-        raise NotFound("workspace_not_found", "There is no such workspace.", "Look its name up in its address.")
+        raise no_workspace()
     runtime.destroy_run(slug)
     with transaction.atomic():
         Workspace.objects.filter(pk=workspace.pk).update(look_again_at=timezone.now())

@@ -170,7 +170,6 @@ REASONS: dict[Reason, str] = {
     Reason.DELETED: "deleted",
     Reason.RESTORED: "restored from the trash",
     Reason.EXPIRED: "its time in the trash was over",
-    Reason.PROGRESS: "",
     Reason.INTERRUPTED: "it ended unexpectedly",
     Reason.FAILURE: "",
 }
@@ -206,9 +205,6 @@ def event_words(kind: EventKind, *, target: str, source: str, reason: str, text:
         step, status = ConditionType(source), ConditionStatus(target)
         return f"{STEPS[step][0]}: {text or step_words(step, status)}"
     return text
-
-
-VISIBILITIES = {"public": "Public", "private": "Private", "internal": "Internal", "unknown": "Visibility unknown"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
