@@ -25,18 +25,6 @@ Factory = Callable[..., Workspace]
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def pending(stage: Stage, owner: User, workspace_factory: Factory) -> Workspace:
-    return stage.give(workspace_factory(owner, look_again_at=timezone.now()))
-
-
-@pytest.fixture
-def running(stage: Stage, pending: Workspace) -> Workspace:
-    row = stage.work(seconds=10)
-    assert row.state == State.RUNNING
-    return row
-
-
 def _texts(kind: str) -> list[str]:
     return list(Event.objects.filter(kind=kind).values_list("text", flat=True))
 
@@ -136,58 +124,6 @@ def test_start_while_it_is_stopping(stage: Stage, owner: User, running: Workspac
     assert _path()[-4:] == ["stopping", "stopped", "starting", "running"]
 
 
-def test_an_end_that_is_overdue_is_told_and_then_goes_on(stage: Stage, owner: User, running: Workspace) -> None:
-    stage.behave(hang_stop=True)
-    intents.stop(running, actor=owner, now=timezone.now())
-    row = stage.work(seconds=130)
-    assert (row.state, row.failure["code"]) == (State.FAILED, "stop_timeout")
-    stage.behave()
-    row = stage.work(seconds=20)
-    assert (row.state, row.failure, row.look_again_at) == (State.STOPPED, {}, None)
-
-
-@pytest.mark.parametrize("wish", [intents.restart, intents.start])
-def test_a_wish_outlives_an_end_that_is_overdue(
-    stage: Stage, owner: User, running: Workspace, wish: Callable[..., Workspace]
-) -> None:
-    stage.behave(hang_stop=True)
-    if wish is intents.start:
-        intents.stop(running, actor=owner, now=timezone.now())
-        stage.work(seconds=5)
-    wish(stage.row(), actor=owner, now=timezone.now())
-    assert stage.work(seconds=130).state == State.FAILED
-    stage.behave()
-    row = stage.work(seconds=20)
-    assert (row.state, row.run, row.failure) == (State.RUNNING, 2, {})
-
-
-def test_a_deletion_called_off_while_its_end_is_overdue(stage: Stage, owner: User, running: Workspace) -> None:
-    stage.behave(hang_stop=True)
-    intents.delete(running, actor=owner, now=timezone.now())
-    assert stage.work(seconds=130).state == State.FAILED
-    intents.restore(stage.row(), actor=owner, now=timezone.now())
-    stage.behave()
-    row = stage.work(seconds=20)
-    assert (row.state, row.failure) == (State.STOPPED, {})
-
-
-def test_a_start_of_which_nobody_can_tell_is_told(stage: Stage, owner: User, running: Workspace) -> None:
-    intents.stop(running, actor=owner, now=timezone.now())
-    stage.work(seconds=5)
-    stage.behave(observe_unknown=True)
-    for _ in range(2):
-        intents.start(stage.row(), actor=owner, now=timezone.now())
-        assert stage.work(seconds=290).state != State.RUNNING
-        row = stage.work(seconds=30)
-        assert (row.state, row.failure["code"]) == (State.FAILED, "runtime_silent")
-        assert row.failure["generation"] == row.generation
-        assert "clear_run" in row.failure["next_step"]
-    stage.behave()
-    assert stage.work(seconds=20).run == 1
-    intents.start(stage.row(), actor=owner, now=timezone.now())
-    assert stage.work(seconds=20).state == State.RUNNING
-
-
 def test_a_restart_is_one_fresh_run(stage: Stage, owner: User, running: Workspace) -> None:
     intents.restart(running, actor=owner, now=timezone.now())
     intents.restart(running, actor=owner, now=timezone.now())
@@ -251,21 +187,6 @@ def test_a_clone_that_fails_without_a_word_still_says_something(stage: Stage, pe
     assert failure["code"] == "content_failed"
     assert failure["text"]
     assert failure["next_step"]
-
-
-def test_a_failed_one_restored_on_its_way_to_the_trash_has_no_failure(
-    stage: Stage, owner: User, pending: Workspace
-) -> None:
-    stage.look()
-    stage.report(said({"type": "content", "status": "failed", "code": "x", "message": "x"}))
-    failed = stage.work(seconds=5, ready=False)
-    stage.behave(fail={"observe": ClusterFault("cluster_away", "Away.")})
-    intents.delete(failed, actor=owner, now=timezone.now())
-    Workspace.objects.update(state="deleting")
-    intents.restore(stage.row(), actor=owner, now=timezone.now())
-    stage.behave()
-    row = stage.work(seconds=5)
-    assert (row.state, row.failure) == (State.STOPPED, {})
 
 
 def test_start_after_a_failure_is_another_try(stage: Stage, owner: User, pending: Workspace) -> None:

@@ -25,11 +25,6 @@ SETUP = said(
 )
 
 
-@pytest.fixture
-def pending(stage: Stage, owner: User, workspace_factory: Factory) -> Workspace:
-    return stage.give(workspace_factory(owner, look_again_at=timezone.now()))
-
-
 def _steps(client: Client, workspace: Workspace) -> dict[str, dict[str, Any]]:
     body = client.get(f"/api/v1/workspaces/{workspace.pk}").json()
     return {step["type"]: step for step in body["conditions"]}

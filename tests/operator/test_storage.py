@@ -22,11 +22,6 @@ Factory = Callable[..., Workspace]
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def pending(stage: Stage, owner: User, workspace_factory: Factory) -> Workspace:
-    return stage.give(workspace_factory(owner, look_again_at=timezone.now()))
-
-
 def _told(row: Workspace) -> None:
     assert (row.state, row.failure["code"]) == (State.FAILED, "volume_missing")
     assert row.failure["responsible"] == "cluster"

@@ -101,8 +101,8 @@ def _meanwhile(event: Callable[[], object]) -> Iterator[None]:
     assert not waiting
 
 
-def _moves(target: State, **fields: object) -> Callable[[], object]:
-    return lambda: transition(Workspace.objects.get(), target, now=timezone.now(), reason=Reason.DELETED, **fields)
+def _moves(target: State) -> Callable[[], object]:
+    return lambda: transition(Workspace.objects.get(), target, now=timezone.now(), reason=Reason.DELETED)
 
 
 @pytest.mark.parametrize(
