@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Count, Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from accounts.access import owned_by
 from accounts.models import User
@@ -18,7 +18,6 @@ from workspaces.models import Condition, Event, Repository, Workspace
 from workspaces.states import GONE, ConditionType, State
 
 _ORDER = {kind.value: number for number, kind in enumerate(ConditionType)}
-NOT_FOUND = "There is no such workspace, or it is not yours."
 
 
 def workspaces_of(user: User | AnonymousUser) -> QuerySet[Workspace]:
@@ -77,8 +76,17 @@ def workspace_of(user: User | AnonymousUser, key: UUID | str) -> Workspace:
     by_id = isinstance(key, UUID)
     found = workspaces_of(user).filter(**({"pk": key} if by_id else {"slug": key})).first()
     if found is None:
-        raise NotFound("workspace_not_found", NOT_FOUND, "Check the address, or list your workspaces.")
+        raise no_workspace()
     return found
+
+
+def no_workspace() -> NotFound:
+    """The same for what is not there and what is somebody else's, so that nobody can tell them apart."""
+    return NotFound(
+        "workspace_not_found",
+        "There is no such workspace, or it is not yours.",
+        "Check the address, or list your workspaces.",
+    )
 
 
 def conditions_of(workspace: Workspace) -> list[Condition]:
@@ -89,11 +97,9 @@ def conditions_of(workspace: Workspace) -> list[Condition]:
 
 def conditions_of_all(workspaces: Sequence[Workspace]) -> dict[UUID, list[Condition]]:
     """The same for many, in one query."""
-    wanted = {workspace.pk: workspace.run for workspace in workspaces}
-    found: dict[UUID, list[Condition]] = {pk: [] for pk in wanted}
-    for row in Condition.objects.filter(workspace__in=wanted):
-        if row.run == wanted[row.workspace_id]:
-            found[row.workspace_id].append(row)
+    found: dict[UUID, list[Condition]] = {workspace.pk: [] for workspace in workspaces}
+    for row in Condition.objects.filter(workspace__in=found, run=F("workspace__run")):
+        found[row.workspace_id].append(row)
     for rows in found.values():
         rows.sort(key=lambda row: _ORDER[row.type])
     return found
@@ -107,12 +113,6 @@ def events_of(workspace: Workspace, *, after: int = 0, limit: int = 500) -> list
 def latest_events_of(workspace: Workspace, *, limit: int = 50) -> list[Event]:
     """The newest entries of the history, newest first."""
     return list(Event.objects.filter(workspace=workspace).select_related("actor").order_by("-id")[:limit])
-
-
-def counts_of(user: User) -> dict[str, int]:
-    """How many workspaces stand in each state, the trash included."""
-    rows = workspaces_of(user).order_by().values_list("state").annotate(Count("pk"))
-    return dict(rows)
 
 
 def recent_repositories(user: User, *, query: str = "", limit: int = 8) -> list[Repository]:

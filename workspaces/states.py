@@ -36,8 +36,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.RUNNING, State.STOPPING, State.STARTING, State.FAILED}),
     State.RUNNING: frozenset({State.STOPPING, State.STARTING, State.FAILED}),
     State.STOPPING: frozenset({State.STOPPED, State.FAILED}),
-    State.STOPPED: frozenset({State.STARTING, State.DELETING}),
-    State.FAILED: frozenset({State.STARTING, State.DELETING}),
+    State.STOPPED: frozenset({State.STARTING, State.DELETING, State.FAILED}),
+    State.FAILED: frozenset({State.STARTING, State.STOPPED, State.DELETING, State.FAILED}),
     State.DELETING: frozenset({State.DELETED, State.STOPPED, State.FAILED}),
     State.DELETED: frozenset({State.STOPPED, State.PURGED}),
     State.PURGED: frozenset(),
@@ -55,7 +55,6 @@ class Reason(enum.StrEnum):
     DELETED = "deleted"
     RESTORED = "restored"
     EXPIRED = "expired"
-    PROGRESS = "progress"
     INTERRUPTED = "interrupted"
     FAILURE = "failure"
 
@@ -85,6 +84,11 @@ class ConditionStatus(enum.StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+
+OVER = frozenset({ConditionStatus.DONE, ConditionStatus.FAILED})
+# The code of a step that was under way when its workspace was stopped, or its start failed elsewhere.
+CALLED_OFF = "called_off"
 
 
 class EventKind(enum.StrEnum):

@@ -16,8 +16,10 @@ app = Celery("slipway")
 def configuration(redis_url: str) -> dict[str, Any]:
     """Celery's settings for a broker at `redis_url`.
 
-    Tasks are short and idempotent: late acknowledgement repeats the ones that a killed worker was running, and a task
-    that outlives the visibility time-out merely runs twice.
+    Tasks are idempotent: late acknowledgement repeats the ones that a killed worker was running, and a task that
+    outlives the visibility time-out merely runs twice. Celery cannot end a thread, so there is no time limit: each task
+    bounds its own waits, and the one that may take minutes, emptying the trash, runs once per worker
+    (`operator.actions`).
     """
     return {
         "broker_url": redis_url.replace("unix://", "redis+socket://", 1),
@@ -29,7 +31,6 @@ def configuration(redis_url: str) -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_default_queue": "control",
-        "task_time_limit": 120,
         "worker_prefetch_multiplier": 1,
         "worker_hijack_root_logger": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,

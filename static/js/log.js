@@ -61,7 +61,8 @@ export function attach(box) {
 
   function underWay() {
     const state = document.querySelector("#detail_head, #start_panel")?.dataset.state;
-    return ["pending", "starting", "stopping"].includes(state) || document.querySelector(".step-running") !== null;
+    if (state === "running") return document.querySelector(".step-running") !== null;
+    return ["pending", "starting", "stopping"].includes(state);
   }
 
   const visible = () => document.visibilityState === "visible" && box.checkVisibility();

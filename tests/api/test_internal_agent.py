@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -16,6 +17,7 @@ from django.utils import timezone
 from accounts.models import User
 from kernel import redis
 from tests.api.conftest import Api, problem_of
+from workspaces.internal.agent import REPORTS_PER_MINUTE
 from workspaces.models import Condition, Event, Repository, Workspace
 from workspaces.services import report
 
@@ -61,6 +63,45 @@ def test_a_report_that_says_nothing_new_writes_nothing(agent: Api, workspace: Wo
     with CaptureQueriesContext(connection) as queries:
         assert send(agent, git=GIT, ports=[3000], notices=notices, activity={"editor": 1.0}).status_code == 200
     assert {query["sql"].split()[0] for query in queries} == {"SELECT"}
+
+
+def test_progress_is_written_once_a_second(agent: Api, workspace: Workspace) -> None:
+    def progress(share: float, **extra: Any) -> float | None:
+        step = {"type": "content", "status": "running", "message": "Cloning", "progress": share, **extra}
+        assert send(agent, conditions=[step]).status_code == 200
+        return Condition.objects.get().progress
+
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        assert [progress(share) for share in (0.1, 0.2, 0.3)] == [0.1, 0.1, 0.1]
+        clock.shift(1.1)
+        assert [progress(share) for share in (0.4, 0.5)] == [0.4, 0.4]
+        assert progress(0.6, message="Resolving") == 0.6
+        assert progress(1.0, status="done") == 1.0
+        Workspace.objects.update(state="running")
+        commands = {"type": "commands", "status": "running"}
+        send(agent, conditions=[{**commands, "progress": 0.1}])
+        clock.shift(1.1)
+        send(agent, conditions=[{**commands, "progress": 0.2}])
+        send(agent, conditions=[{**commands, "progress": 0.3}])
+        assert Condition.objects.get(type="commands").progress == 0.2
+
+
+def test_a_run_that_reports_in_a_loop_is_slowed_down(agent: Api, workspace: Workspace) -> None:
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        for number in range(REPORTS_PER_MINUTE):
+            assert send(agent, git={**GIT, "ahead": number}).status_code == 200
+        answer = send(agent, git=GIT)
+        problem_of(answer, 429, "throttled")
+        assert 1 <= int(answer["Retry-After"]) <= 60
+        workspace.refresh_from_db()
+        assert workspace.git["ahead"] == REPORTS_PER_MINUTE - 1
+        # Another run is another matter, and a minute later all is well.
+        Workspace.objects.update(run=4)
+        other = Api({"Authorization": f"Bearer {report.run_token(workspace.pk, 4)}"})
+        assert send(other).status_code == 200
+        Workspace.objects.update(run=3)
+        clock.shift(61)
+        assert send(agent).status_code == 200
 
 
 def test_a_step_that_changes_is_history(agent: Api, workspace: Workspace) -> None:

@@ -88,6 +88,22 @@ def test_clicks_at_once_with_one_key_make_one_workspace(
     assert Repository.objects.count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("round_", range(3))
+def test_clicks_at_once_on_the_last_free_place_make_one_workspace(
+    owner: User, bearer: Bearer, origin: git_repos.Repository, settings: Any, round_: int
+) -> None:
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, max_workspaces=1)
+    headers = bearer(owner)
+
+    def click() -> int:
+        answer = Api(headers)("POST", body={"repo": origin.url}, Idempotency_Key=f"one{round_}")
+        return int(answer.status_code)
+
+    assert together([click] * 4) == [201] * 4
+    assert Workspace.objects.count() == 1
+
+
 def test_a_person_has_a_limit_of_workspaces(
     api: Api, owner: User, origin: git_repos.Repository, workspace_factory: Factory, settings: Any
 ) -> None:
@@ -155,7 +171,8 @@ def test_the_verbs(api: Api, owner: User, workspace_factory: Factory) -> None:
     problem_of(api("POST", f"{pk}/start"), 409, "workspace_deleted")
     answer = api("POST", f"{pk}/restore")
     assert (answer.status_code, answer.json()["state"]) == (202, "stopped")
-    problem_of(api("POST", f"{pk}/restore"), 409, "workspace_not_deleted")
+    again = api("POST", f"{pk}/restore")
+    assert (again.status_code, again.json()["state"]) == (202, "stopped")
 
 
 def test_rename(api: Api, owner: User, workspace_factory: Factory) -> None:
@@ -263,6 +280,13 @@ def test_logs(api: Api, owner: User, workspace_factory: Factory) -> None:
         assert [line["text"] for line in body["lines"]] == ["The fake runtime plays this run."]
         assert api("GET", f"{workspace.pk}/logs?source=clone").json()["lines"] == []
         assert api("GET", f"{workspace.pk}/logs?run=7").json() == {"run": 7, "lines": []}
+        # The next run fails before it is launched: what the one before it wrote is not its log.
+        Workspace.objects.update(run=2)
+        assert api("GET", f"{workspace.pk}/logs").json() == {"run": 2, "lines": []}
+        assert len(api("GET", f"{workspace.pk}/logs?run=1").json()["lines"]) == 1
+        page = Client()
+        page.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
+        assert page.get(f"/workspaces/{workspace.slug}/log").content == b"Nothing was written yet."
     finally:
         runtime().destroy_run(workspace.slug)
         runtime().destroy_volume(workspace.slug)

@@ -30,6 +30,9 @@ HERE: dict[str, Any] = {"run": 3, "observed_run": 3}
 OLDER: dict[str, Any] = {"run": 3, "observed_run": 2}
 SPENT: dict[str, Any] = {"interruptions": MOST_INTERRUPTIONS}
 LATE: dict[str, Any] = {"progress_at": LONG_AGO}
+# It failed because its end was overdue; or another try was asked for after its failure.
+ENDING: dict[str, Any] = {"generation": 2, "failed_generation": 2, "failed_ending": True}
+AGAIN: dict[str, Any] = {"generation": 3, "failed_generation": 2}
 
 TABLE: list[Row] = [
     # Accepted, and nothing has happened yet.
@@ -81,7 +84,9 @@ TABLE: list[Row] = [
     (STOPPED, STOP, EXITED, HERE, Action.DESTROY_RUN),
     (STOPPED, RUN, ALIVE, HERE, Action.STOP_RUN),
     (STOPPED, RUN, UNKNOWN, {}, Action.WAIT),
-    (STOPPED, DELETE, UNKNOWN, {}, Action.WAIT),
+    (STOPPED, RUN, UNKNOWN, LATE, Action.FAIL),
+    (STOPPED, STOP, UNKNOWN, LATE, Action.WAIT),
+    (STOPPED, DELETE, UNKNOWN, LATE, Action.WAIT),
     # Failed: rests until somebody asks again, but never keeps a run.
     (FAILED, RUN, ABSENT, {"generation": 2, "failed_generation": 2}, Action.REST),
     (FAILED, RUN, ABSENT, {"generation": 3, "failed_generation": 2}, Action.START),
@@ -90,6 +95,16 @@ TABLE: list[Row] = [
     (FAILED, RUN, ALIVE, {**HERE, "generation": 3}, Action.STOP_RUN),
     (FAILED, DELETE, EXITED, HERE, Action.DESTROY_RUN),
     (FAILED, DELETE, UNKNOWN, {}, Action.WAIT),
+    (FAILED, RUN, UNKNOWN, AGAIN, Action.WAIT),
+    (FAILED, RUN, UNKNOWN, {**AGAIN, **LATE}, Action.FAIL),
+    (FAILED, RUN, UNKNOWN, {**ENDING, **LATE}, Action.WAIT),
+    # An end that was overdue has come after all: what is wanted goes on from there.
+    (FAILED, RUN, ABSENT, ENDING, Action.MARK_STOPPED),
+    (FAILED, STOP, ABSENT, ENDING, Action.MARK_STOPPED),
+    (FAILED, DELETE, ABSENT, ENDING, Action.BEGIN_DELETE),
+    (FAILED, STOP, ALIVE, {**HERE, **ENDING, **LATE}, Action.STOP_RUN),
+    (FAILED, STOP, EXITED, {**HERE, **ENDING, **LATE}, Action.DESTROY_RUN),
+    (FAILED, STOP, UNKNOWN, {**ENDING, **LATE}, Action.WAIT),
     # The trash.
     (DELETING, DELETE, ABSENT, {}, Action.MARK_DELETED),
     (DELETING, DELETE, ALIVE, HERE, Action.STOP_RUN),
@@ -135,6 +150,18 @@ def test_the_table(row: Row) -> None:
 def test_a_failed_start_says_why(extra: dict[str, Any], reason: str) -> None:
     view = View(**{"state": STARTING, "desired": RUN, "progress_at": NOW, **extra})
     assert decide(view, NOW).reason == reason
+
+
+@pytest.mark.parametrize("state", [STOPPED, FAILED, DELETED, PURGED])
+@pytest.mark.parametrize("seen", [ALIVE, UNKNOWN])
+def test_what_does_not_end_for_long_is_looked_at_less_often(state: State, seen: Presence) -> None:
+    def pause(since: datetime) -> timedelta:
+        view = View(state=state, desired=STOP, presence=seen, observed_run=1, run=1, progress_at=since)
+        at = decide(view, NOW).look_again_at
+        assert at is not None
+        return at - NOW
+
+    assert pause(NOW) < pause(LONG_AGO) <= timedelta(seconds=15)
 
 
 def test_what_waits_for_its_purge_is_looked_at_then() -> None:

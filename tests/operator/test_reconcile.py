@@ -25,18 +25,6 @@ Factory = Callable[..., Workspace]
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def pending(stage: Stage, owner: User, workspace_factory: Factory) -> Workspace:
-    return stage.give(workspace_factory(owner, look_again_at=timezone.now()))
-
-
-@pytest.fixture
-def running(stage: Stage, pending: Workspace) -> Workspace:
-    row = stage.work(seconds=10)
-    assert row.state == State.RUNNING
-    return row
-
-
 def _texts(kind: str) -> list[str]:
     return list(Event.objects.filter(kind=kind).values_list("text", flat=True))
 
@@ -100,6 +88,8 @@ def test_the_trash_is_emptied_when_its_time_is_up(stage: Stage, owner: User, run
     row = stage.work(seconds=5)
     assert (row.state, row.purge_at, row.look_again_at) == (State.PURGED, None, None)
     assert stage.runtime.list() == []
+    assert not Condition.objects.exists()
+    assert set(Event.objects.values_list("kind", flat=True)) == {"intent", "state"}
 
 
 def test_stop_during_a_start(stage: Stage, owner: User, pending: Workspace) -> None:

@@ -50,7 +50,8 @@ def test_a_deletion_can_be_undone_from_the_note(owner_client: Client, workspace:
 
 
 def test_what_cannot_be_done_is_said_where_the_button_was(owner_client: Client, workspace: Workspace) -> None:
-    page = owner_client.post(f"{DO}/restore", {"back": "/trash"}, follow=True)
+    Workspace.objects.update(state="deleted", desired="deleted", purge_at=timezone.now())
+    page = owner_client.post(f"{DO}/stop", {"back": "/trash"}, follow=True)
     assert page.redirect_chain == [("/trash", 303)]
     assert "flash-error" in page.content.decode()
 

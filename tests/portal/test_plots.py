@@ -22,6 +22,7 @@ class Row:
     message: str
     next_step: str = ""
     progress: float | None = None
+    code: str = ""
 
 
 def row(

@@ -57,6 +57,11 @@ def test_every_event_has_words(state: State, reason: Reason) -> None:
     assert words.event_words(EventKind.STATE, target=state, source="", reason=reason, text="") == "Created"
 
 
+def test_an_undo_is_no_stop() -> None:
+    said = words.event_words(EventKind.INTENT, target=Desired.STOPPED, source="", reason=Reason.RESTORED, text="")
+    assert said == "Deletion called off"
+
+
 @pytest.mark.parametrize("desired", list(Desired))
 def test_every_intent_has_words(desired: Desired) -> None:
     assert words.event_words(EventKind.INTENT, target=desired, source="", reason=Reason.USER, text="")

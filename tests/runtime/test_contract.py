@@ -10,7 +10,7 @@ import pytest
 from kernel.errors import PlatformFault
 from tests.runtime.rigs import Rig, fake_rig, local_rig, spec
 from tests.support.waiting import eventually
-from workspaces.runtime.errors import SpecConflict
+from workspaces.runtime.errors import SpecConflict, VolumeMissing
 from workspaces.runtime.port import Presence
 
 
@@ -74,10 +74,11 @@ def test_another_specification_is_a_conflict_and_kills_nothing(rig: Rig) -> None
 
 
 def test_a_run_needs_its_volume(rig: Rig) -> None:
-    with pytest.raises(PlatformFault) as caught:
+    with pytest.raises(VolumeMissing) as caught:
         rig.runtime.ensure_run(spec())
-    assert caught.value.code == "volume_missing"
+    assert (caught.value.code, caught.value.temporary) == ("volume_missing", False)
     assert rig.runtime.observe("demo").presence is Presence.ABSENT
+    assert rig.runtime.list() == []
 
 
 def test_a_polite_stop_ends_it_in_order_and_keeps_volume_and_log(rig: Rig) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
-from kernel.errors import Conflict, Invalid
+from kernel.errors import Conflict, Invalid, TooMany
+from tests.services.stage import together
 from workspaces.models import Event, Workspace
 from workspaces.services import intents
 from workspaces.services.transition import transition
@@ -70,8 +76,91 @@ def test_restore_only_from_the_trash(owner: User, workspace_factory: Factory) ->
     workspace = workspace_factory(owner, state="deleted", desired="deleted", purge_at=timezone.now())
     restored = intents.restore(workspace, actor=owner, now=timezone.now())
     assert (restored.state, restored.desired, restored.purge_at) == ("stopped", "stopped", None)
-    with pytest.raises(Conflict, match="not in the trash"):
+
+
+def test_restoring_again_changes_nothing(owner: User, workspace_factory: Factory) -> None:
+    workspace = workspace_factory(owner, state="deleted", desired="deleted", purge_at=timezone.now())
+    for _ in range(2):
+        again = intents.restore(Workspace.objects.get(pk=workspace.pk), actor=owner, now=timezone.now())
+        assert (again.state, again.desired, again.generation) == ("stopped", "stopped", 2)
+    assert Event.objects.count() == 1
+
+
+@contextlib.contextmanager
+def _meanwhile(event: Callable[[], object]) -> Iterator[None]:
+    """Something happens between a service's look at a workspace and its first write to it."""
+    waiting = [event]
+
+    def first(execute: Callable[..., object], sql: str, *rest: object) -> object:
+        if sql.startswith('UPDATE "workspaces_workspace"') and waiting:
+            waiting.pop()()
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(first):
+        yield
+    assert not waiting
+
+
+def _moves(target: State) -> Callable[[], object]:
+    return lambda: transition(Workspace.objects.get(), target, now=timezone.now(), reason=Reason.DELETED)
+
+
+@pytest.mark.parametrize(
+    ("state", "target", "restored"),
+    [
+        ("running", State.STOPPING, "stopping"),
+        ("stopping", State.STOPPED, "stopped"),
+        ("stopped", State.DELETING, "deleting"),
+        ("deleting", State.DELETED, "stopped"),
+    ],
+)
+def test_a_deletion_that_moves_on_meanwhile_is_called_off_all_the_same(
+    owner: User, workspace_factory: Factory, state: str, target: State, restored: str
+) -> None:
+    workspace = workspace_factory(owner, state=state, desired="deleted")
+    with _meanwhile(_moves(target)):
         intents.restore(workspace, actor=owner, now=timezone.now())
+    row = Workspace.objects.get()
+    assert (row.state, row.desired) == (restored, "stopped")
+
+
+def test_a_restore_that_comes_too_late_is_told_so(owner: User, workspace_factory: Factory) -> None:
+    workspace = workspace_factory(owner, state="deleted", desired="deleted", purge_at=timezone.now())
+    with _meanwhile(_moves(State.PURGED)), pytest.raises(Conflict) as refused:
+        intents.restore(workspace, actor=owner, now=timezone.now())
+    assert refused.value.code == "workspace_purged"
+
+
+@pytest.fixture
+def one_place(settings: Any) -> None:
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, max_workspaces=1)
+
+
+def test_the_trash_is_no_way_around_the_limit(owner: User, workspace_factory: Factory, one_place: None) -> None:
+    workspace_factory(owner, slug="taken")
+    deleted = workspace_factory(owner, slug="rocket", state="deleted", desired="deleted", purge_at=timezone.now())
+    with pytest.raises(TooMany) as refused:
+        intents.restore(deleted, actor=owner, now=timezone.now())
+    assert (refused.value.code, Workspace.objects.get(slug="rocket").state) == ("workspace_limit", "deleted")
+    Workspace.objects.filter(slug="taken").update(state="purged")
+    assert intents.restore(deleted, actor=owner, now=timezone.now()).state == "stopped"
+
+
+def test_calling_a_deletion_off_needs_no_other_place(owner: User, workspace_factory: Factory, one_place: None) -> None:
+    workspace = workspace_factory(owner, state="running", desired="deleted")
+    assert intents.restore(workspace, actor=owner, now=timezone.now()).desired == "stopped"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_restores_at_once_do_not_pass_the_limit_together(
+    owner: User, workspace_factory: Factory, one_place: None
+) -> None:
+    rows = [
+        workspace_factory(owner, slug=slug, state="deleted", desired="deleted", purge_at=timezone.now())
+        for slug in ("one", "two", "three")
+    ]
+    results = together([partial(intents.restore, row, actor=owner, now=timezone.now()) for row in rows])
+    assert sorted(type(result).__name__ for result in results) == ["TooMany", "TooMany", "Workspace"]
 
 
 @pytest.mark.parametrize("state", ["pending", "starting", "running", "stopping", "stopped", "failed", "deleting"])

@@ -32,7 +32,6 @@ _KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="Sent again with the same body, it gives the same workspace instead of a second one.",
 )
-LONGEST_LOG = 1_048_576
 
 
 class Page(CursorPagination):
@@ -201,11 +200,12 @@ class WorkspaceLogs(APIView):
     def get(self, request: Request, workspace_id: UUID) -> Response:
         """The last MiB of a run's log, oldest line first."""
         workspace = selectors.workspace_of(request.user, workspace_id)
-        run = _whole_number(request.query_params.get("run"), "run")
-        lines = selectors.log_lines(runtime().logs(workspace.slug, run=run, limit=LONGEST_LOG))
+        named = _whole_number(request.query_params.get("run"), "run")
+        run = workspace.run if named is None else named
+        lines = selectors.log_lines(runtime().logs(workspace.slug, run=run))
         source = request.query_params.get("source")
         chosen = [line for line in lines if source in {None, "", line["source"]}]
-        return Response({"run": run or workspace.run, "lines": chosen})
+        return Response({"run": run, "lines": chosen})
 
 
 def _whole_number(text: str | None, field: str) -> int | None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from django.core.cache.backends.locmem import LocMemCache
 from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
 
 from kernel.errors import NotFound
 from workspaces.services import report
 from workspaces.services.repositories import credential_for
 from workspaces.states import ConditionStatus, ConditionType
+
+# An agent tells progress twice a second at most, and other changes as they come.
+REPORTS_PER_MINUTE = 240
 
 
 class Number(serializers.FloatField):
@@ -116,12 +121,31 @@ class AgentView(APIView):
     schema = None
 
 
+class ReportRate(SimpleRateThrottle):
+    """How often one run may report: code in a workspace has its token, and each report may be a write.
+
+    Counted in this process. Redis may be away, which must not refuse a report, and is a journey that no report needs;
+    with several web workers a run gets as many times more, which does no harm.
+    """
+
+    rate = f"{REPORTS_PER_MINUTE}/min"
+    cache = LocMemCache("reports", {"OPTIONS": {"MAX_ENTRIES": 20_000}})
+
+    def get_cache_key(self, request: Request, view: APIView) -> str:
+        """By run; the token has been checked."""
+        return str(request.auth)
+
+
 class ReportView(AgentView):
     """Takes in a report."""
 
     def post(self, request: Request) -> Response:
         """Full state each time: a lost report costs nothing."""
         workspace = report.workspace_of_run(_token(request))
+        request.auth = f"{workspace.pk}.{workspace.run}"
+        rate = ReportRate()
+        if not rate.allow_request(request, self):
+            self.throttled(request, rate.wait() or 1.0)
         said = Report(data=request.data)
         said.is_valid(raise_exception=True)
         report.apply(workspace, said.validated_data, now=timezone.now())

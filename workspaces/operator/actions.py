@@ -6,6 +6,7 @@ An action returns True when the next look should follow at once.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from workspaces.operator.decide import HEALTHY_AFTER, REVIEW, Action, Decision
 from workspaces.operator.texts import INTERRUPTED, failure_of
 from workspaces.runtime.port import Observation, Runtime
 from workspaces.selectors import conditions_of
-from workspaces.services import conditions
+from workspaces.services import conditions, events
 from workspaces.services.runtimes import run_spec
 from workspaces.services.transition import transition
 from workspaces.states import ConditionStatus, ConditionType, Desired, Reason, State
@@ -29,6 +30,11 @@ from workspaces.states import ConditionStatus, ConditionType, Desired, Reason, S
 NUDGE_WITHIN = timedelta(seconds=4)
 # How long deleting a volume may take before somebody else has a try.
 PURGE_PATIENCE = timedelta(minutes=10)
+# One thread of a worker at a time empties the trash, however much is due: the others are for starts and stops. In the
+# process, because it is the process's threads that this protects, and because it goes with a worker that is killed.
+_EMPTYING = threading.Lock()
+TRASH_PAUSE = timedelta(minutes=1)
+_ENDING = frozenset({State.STOPPING, State.DELETING})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +69,9 @@ def words(step: dict[str, str]) -> dict[str, str]:
 
 def fail(workspace: Workspace, failure: dict[str, Any]) -> bool:
     """Move to failed, with `code`, `text`, `next_step` and `responsible` for its owner to read."""
+    source, before = State(workspace.state), workspace.failure
     failure["generation"] = workspace.generation
+    failure["ending"] = source in _ENDING or (source is State.FAILED and before.get("ending", False))
     now = timezone.now()
     done = transition(
         workspace,
@@ -86,6 +94,7 @@ def _start(step: Step) -> bool:
     with transaction.atomic():
         if not transition(workspace, State.STARTING, now=now, reason=Reason(workspace.reason), **_fresh_run(workspace)):
             return False
+        conditions.forget_older(workspace)
         conditions.put(workspace, ConditionType.QUEUED, ConditionStatus.DONE, now=now, started_at=workspace.wanted_at)
     return True
 
@@ -105,12 +114,22 @@ def _fresh_run(workspace: Workspace) -> dict[str, Any]:
 def _launch(step: Step) -> bool:
     workspace = step.workspace
     begun = timezone.now()
-    step.runtime.ensure_volume(workspace.slug)
+    if not workspace.launched_run:
+        # Only now: storage that was there once and has vanished must be missed, not replaced by an empty one.
+        step.runtime.ensure_volume(workspace.slug)
     made = timezone.now()
     launched = step.runtime.ensure_run(run_spec(workspace))
+    # Stopped or deleted meanwhile: the next look finds a run that nobody wants, and ends it.
+    return not _note_launch(
+        workspace, begun, made, warnings=list(launched.warnings), look_again_at=step.decision.look_again_at
+    )
+
+
+def _note_launch(workspace: Workspace, begun: datetime, made: datetime, **fields: Any) -> bool:
+    """Keep that the present run was accepted; False when the workspace has moved on from its start meanwhile."""
     with transaction.atomic():
         still = Workspace.objects.filter(pk=workspace.pk, state=State.STARTING.value, run=workspace.run).update(
-            launched_run=workspace.run, warnings=list(launched.warnings), look_again_at=step.decision.look_again_at
+            launched_run=workspace.run, **fields
         )
         if still:
             done = ConditionStatus.DONE
@@ -118,8 +137,18 @@ def _launch(step: Step) -> bool:
                 workspace, ConditionType.VOLUME, done, now=timezone.now(), started_at=begun, finished_at=made
             )
             conditions.put(workspace, ConditionType.CONTAINER, done, now=timezone.now(), started_at=made)
-    # Stopped or deleted meanwhile: the next look finds a run that nobody wants, and ends it.
-    return not still
+    return bool(still)
+
+
+def adopt(workspace: Workspace, seen: Observation) -> None:
+    """Note a run of which nobody noted that it was accepted: its worker was killed in between."""
+    if seen.run is None or not workspace.launched_run < seen.run <= workspace.run:
+        return
+    if seen.run == workspace.run and workspace.state == State.STARTING.value:
+        begun = seen.started_at or timezone.now()
+        _note_launch(workspace, begun, begun, warnings=list(seen.warnings))
+    Workspace.objects.filter(pk=workspace.pk, launched_run__lt=seen.run).update(launched_run=seen.run)
+    workspace.launched_run = seen.run
 
 
 def _retry(step: Step) -> bool:
@@ -127,16 +156,20 @@ def _retry(step: Step) -> bool:
     text, _, _ = failure_of(step.decision.reason)
     now, since = timezone.now(), workspace.started_at
     healthy = workspace.state == State.RUNNING.value and since is not None and now - since > HEALTHY_AFTER
-    return transition(
-        workspace,
-        State.STARTING,
-        now=now,
-        reason=Reason.INTERRUPTED,
-        text=f"{text} It is being started again." if step.decision.reason == "oom_killed" else INTERRUPTED,
-        interruptions=1 if healthy else workspace.interruptions + 1,
-        wanted_at=now,
-        **_fresh_run(workspace),
-    )
+    with transaction.atomic():
+        done = transition(
+            workspace,
+            State.STARTING,
+            now=now,
+            reason=Reason.INTERRUPTED,
+            text=f"{text} It is being started again." if step.decision.reason == "oom_killed" else INTERRUPTED,
+            interruptions=1 if healthy else workspace.interruptions + 1,
+            wanted_at=now,
+            **_fresh_run(workspace),
+        )
+        if done:
+            conditions.forget_older(workspace)
+    return done
 
 
 def _mark_running(step: Step) -> bool:
@@ -182,9 +215,16 @@ def _mark_stopped(step: Step) -> bool:
     now = timezone.now()
     # What is wanted next (a restart, the trash) must be found by the sweep even if this worker ends here.
     next_look = None if workspace.desired == Desired.STOPPED.value else now
-    reason = Reason(workspace.reason)
     return transition(
-        workspace, State.STOPPED, now=now, reason=reason, stopped_at=now, ports=[], look_again_at=next_look
+        workspace,
+        State.STOPPED,
+        now=now,
+        reason=Reason(workspace.reason),
+        text="It has ended after all." if workspace.state == State.FAILED.value else "",
+        stopped_at=now,
+        ports=[],
+        failure={},
+        look_again_at=next_look,
     )
 
 
@@ -237,10 +277,20 @@ def _purge(step: Step) -> bool:
 
 
 def _destroy_volume(step: Step) -> bool:
-    # Deleting may take minutes: until then the sweep must not send one worker after the other to wait for it.
-    Workspace.objects.filter(pk=step.workspace.pk).update(look_again_at=timezone.now() + PURGE_PATIENCE)
-    step.runtime.destroy_volume(step.workspace.slug)
-    Workspace.objects.filter(pk=step.workspace.pk).update(purge_at=None, look_again_at=None)
+    workspace = step.workspace
+    if not _EMPTYING.acquire(blocking=False):
+        look_again(workspace, timezone.now() + TRASH_PAUSE)
+        return False
+    try:
+        # Deleting may take minutes: until then the sweep must not send one worker after the other to wait for it.
+        Workspace.objects.filter(pk=workspace.pk).update(look_again_at=timezone.now() + PURGE_PATIENCE)
+        step.runtime.destroy_volume(workspace.slug)
+    finally:
+        _EMPTYING.release()
+    with transaction.atomic():
+        Workspace.objects.filter(pk=workspace.pk).update(purge_at=None, look_again_at=None)
+        conditions.forget(workspace)
+        events.forget_details(workspace)
     return False
 
 

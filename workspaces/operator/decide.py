@@ -21,6 +21,8 @@ HEALTHY_AFTER = timedelta(hours=1)
 SOON = timedelta(seconds=0.5)
 WATCH = timedelta(seconds=2)
 REVIEW = timedelta(seconds=15)
+# What does not end, or cannot be told, for so long is looked at less often.
+PATIENCE = timedelta(minutes=5)
 
 
 class Action(enum.StrEnum):
@@ -51,6 +53,7 @@ class View:
         run: number of the run that is wanted now; observed_run is the one that the runtime has, if any.
         launched_run: the last run that the runtime is known to have accepted.
         failed_generation: the intent under which it failed; a later one asks for another try.
+        failed_ending: it failed because its end was overdue, not because a start or a run went wrong.
         running_since: when this run became ready, where it did.
         start_timeout, stop_timeout: since the last progress.
     """
@@ -59,6 +62,7 @@ class View:
     desired: Desired
     generation: int = 1
     failed_generation: int = 0
+    failed_ending: bool = False
     restart_pending: bool = False
     run: int = 0
     launched_run: int = 0
@@ -154,7 +158,7 @@ def _overdue(view: View, now: datetime) -> Decision | None:
 
 def _stopped(view: View, now: datetime) -> Decision:
     if view.presence is not Presence.ABSENT:
-        return _clear(view, now)
+        return (_silent(view, now) if view.desired is Desired.RUNNING else None) or _clear(view, now)
     if view.desired is Desired.DELETED:
         return Decision(Action.BEGIN_DELETE)
     if view.desired is Desired.RUNNING:
@@ -162,14 +166,23 @@ def _stopped(view: View, now: datetime) -> Decision:
     return Decision(Action.REST)
 
 
+def _silent(view: View, now: datetime) -> Decision | None:
+    """A start that cannot begin, because nobody can tell whether a run is there, is told; nothing is done about it."""
+    if view.presence is not Presence.UNKNOWN or now - view.progress_at <= view.start_timeout:
+        return None
+    return Decision(Action.FAIL, "runtime_silent")
+
+
 def _failed(view: View, now: datetime) -> Decision:
+    again = view.desired is Desired.RUNNING and view.generation > view.failed_generation
     if view.presence is not Presence.ABSENT:
-        return _clear(view, now)
+        return (_silent(view, now) if again else None) or _clear(view, now)
     if view.desired is Desired.DELETED:
         return Decision(Action.BEGIN_DELETE)
-    if view.desired is Desired.RUNNING and view.generation > view.failed_generation:
-        return Decision(Action.START, look_again_at=now)
-    return Decision(Action.REST)
+    if view.failed_ending:
+        # The end has come after all: what was wanted goes on from there.
+        return Decision(Action.MARK_STOPPED)
+    return Decision(Action.START, look_again_at=now) if again else Decision(Action.REST)
 
 
 def _deleting(view: View, now: datetime) -> Decision:
@@ -195,11 +208,12 @@ def _purged(view: View, now: datetime) -> Decision:
 
 def _clear(view: View, now: datetime) -> Decision:
     """One step towards having no run."""
+    for_long = now - view.progress_at > PATIENCE
     if view.presence is Presence.RUNNING:
-        return Decision(Action.STOP_RUN, look_again_at=now + SOON)
+        return Decision(Action.STOP_RUN, look_again_at=now + (WATCH if for_long else SOON))
     if view.presence is Presence.EXITED:
         return Decision(Action.DESTROY_RUN, look_again_at=now)
-    return _wait(now, WATCH)
+    return _wait(now, REVIEW if for_long else WATCH)
 
 
 def _wait(now: datetime, pause: timedelta) -> Decision:

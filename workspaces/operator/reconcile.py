@@ -17,9 +17,9 @@ from django.utils import timezone
 from kernel import observe
 from kernel.errors import Failure
 from workspaces.models import Workspace
-from workspaces.operator.actions import ACTIONS, Step, fail, look_again, words
+from workspaces.operator.actions import ACTIONS, PURGE_PATIENCE, Step, adopt, fail, look_again, words
 from workspaces.operator.decide import Action, Decision, View, decide
-from workspaces.runtime.errors import SpecConflict
+from workspaces.runtime.errors import SpecConflict, VolumeMissing
 from workspaces.runtime.port import Observation, Presence, Runtime
 from workspaces.selectors import conditions_of
 from workspaces.services import conditions
@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 # A chain of immediate steps is short; this only bounds a mistake.
 MOST_STEPS = 12
 UNREACHABLE_PAUSE = timedelta(seconds=3)
+LONGEST_PAUSE = timedelta(hours=1)
 
 
 def reconcile(workspace_id: UUID, runtime: Runtime) -> None:
@@ -45,6 +46,7 @@ def _step(workspace_id: UUID, runtime: Runtime) -> bool:
     if workspace is None:
         return False
     seen = _observe(workspace, runtime)
+    adopt(workspace, seen)
     decision = decide(view_of(workspace, seen), timezone.now())
     observe.RECONCILES.labels(decision.action.value).inc()
     return _act(workspace, seen, decision, runtime)
@@ -70,6 +72,8 @@ def view_of(workspace: Workspace, seen: Observation) -> View:
         desired=Desired(workspace.desired),
         generation=workspace.generation,
         failed_generation=workspace.failure.get("generation", 0),
+        # What failed before this was kept says by its code that it did not end.
+        failed_ending=workspace.failure.get("ending", workspace.failure.get("code") == "stop_timeout"),
         restart_pending=workspace.restart_pending,
         run=workspace.run,
         launched_run=workspace.launched_run,
@@ -108,7 +112,8 @@ def _on_failure(workspace: Workspace, decision: Decision, failure: Failure) -> b
     passing = failure.temporary or isinstance(failure, SpecConflict)
     if starting and (late or not passing):
         step: dict[str, Any] = {"code": failure.code, "message": failure.user_text, "next_step": failure.next_step}
-        conditions.put(workspace, ConditionType.CONTAINER, ConditionStatus.FAILED, now=timezone.now(), **step)
+        kind = ConditionType.VOLUME if isinstance(failure, VolumeMissing) else ConditionType.CONTAINER
+        conditions.put(workspace, kind, ConditionStatus.FAILED, now=timezone.now(), **step)
         return fail(workspace, {**words(step), "responsible": failure.responsible})
     if starting:
         conditions.put(
@@ -120,5 +125,14 @@ def _on_failure(workspace: Workspace, decision: Decision, failure: Failure) -> b
             message=failure.user_text,
             next_step=failure.next_step,
         )
-    look_again(workspace, timezone.now() + UNREACHABLE_PAUSE)
+    look_again(workspace, timezone.now() + _pause_after(workspace, failure))
     return False
+
+
+def _pause_after(workspace: Workspace, failure: Failure) -> timedelta:
+    """How long to leave alone what failed: what does not pass by itself is tried less often the longer it lasts."""
+    pause = UNREACHABLE_PAUSE
+    if not failure.temporary:
+        pause = min(max(pause, (timezone.now() - workspace.progress_at) / 4), LONGEST_PAUSE)
+    # Each try at a volume may read all of it.
+    return max(pause, PURGE_PATIENCE) if workspace.state == State.PURGED.value else pause

@@ -18,10 +18,15 @@ FAILURES: dict[str, tuple[str, str, str]] = {
     ),
     "stop_timeout": (
         "The workspace did not end when asked, and is still being ended.",
-        "Wait until it is gone, then start it again. Your files are kept.",
+        "Nothing to do: what you asked for follows once it is gone. Your files are kept.",
         "cluster",
     ),
-    "runtime_silent": ("The place where workspaces run does not answer.", "Try again in a few minutes.", "cluster"),
+    "runtime_silent": (
+        "Slipway cannot tell whether this workspace is running: the place where workspaces run does not say.",
+        "Try again in a few minutes. If it stays so, ask your administrator to look at the worker's log and, where only"
+        " this workspace is concerned, to run `manage.py clear_run` with its name. Your files are kept.",
+        "cluster",
+    ),
     "oom_killed": (
         "The workspace used more memory than it is allowed and was ended.",
         "Start it again and run less at once, or ask your administrator for more memory. Your files are kept.",

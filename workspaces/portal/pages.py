@@ -14,8 +14,6 @@ from workspaces.portal.reading import signed_in, tidy, user_of
 from workspaces.services import entering
 from workspaces.services.runtimes import runtime
 
-LONGEST_LOG = 1_048_576
-
 
 @never_cache
 @require_safe
@@ -70,7 +68,7 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
 def log(request: HttpRequest, slug: str) -> HttpResponse:
     """The log of the latest run as plain text."""
     workspace = selectors.workspace_of(user_of(request), slug)
-    lines = selectors.log_lines(runtime().logs(workspace.slug, limit=LONGEST_LOG))
+    lines = selectors.log_lines(runtime().logs(workspace.slug, run=workspace.run))
     text = "\n".join(f"{line['time'] or '-'} {line['source']}: {line['text']}" for line in lines)
     return HttpResponse(text or "Nothing was written yet.", content_type="text/plain; charset=utf-8")
 

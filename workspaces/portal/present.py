@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from django.urls import reverse
 
@@ -203,8 +203,3 @@ def ports(workspace: Workspace) -> list[Port]:
     if workspace.state != State.RUNNING.value:
         return []
     return [Port(number, host_url(f"{number}-{workspace.slug}")) for number in workspace.ports]
-
-
-def prefilled(repo: str, branch: str) -> str:
-    """The address of the create form with these filled in."""
-    return reverse("portal-new") + "?" + urlencode({"repo": repo, "branch": branch})

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from workspaces.portal.words import STEPS, step_words
-from workspaces.states import ConditionStatus, ConditionType
+from workspaces.states import CALLED_OFF, ConditionStatus, ConditionType
 
 # Drawn before they begin; the others happen behind an open editor, and only where a repository asks for them.
 ALWAYS = (
@@ -33,6 +33,7 @@ class Row(Protocol):
 
     type: str
     status: str
+    code: str
     message: str
     next_step: str
     progress: float | None
@@ -125,6 +126,10 @@ def _step(
     kind: ConditionType, row: Row | None, span: tuple[float | None, float | None], last: float, length: float
 ) -> Step:
     status = ConditionStatus(row.status) if row else ConditionStatus.WAITING
+    said = status in _SAID
+    if row and row.code == CALLED_OFF:
+        # Nothing went wrong with it, so it must not look as if.
+        status = ConditionStatus.WAITING
     begin, end = span
     until = last if end is None else end
     drawn = begin is not None
@@ -133,7 +138,7 @@ def _step(
         kind=kind.value,
         label=STEPS[kind][0],
         status=status.value,
-        text=(row.message if row else "") or (step_words(kind, status) if status in _SAID else ""),
+        text=(row.message if row else "") or (step_words(kind, status) if said else ""),
         next_step=row.next_step if row else "",
         begin=begin,
         end=end,

@@ -170,7 +170,6 @@ REASONS: dict[Reason, str] = {
     Reason.DELETED: "deleted",
     Reason.RESTORED: "restored from the trash",
     Reason.EXPIRED: "its time in the trash was over",
-    Reason.PROGRESS: "",
     Reason.INTERRUPTED: "it ended unexpectedly",
     Reason.FAILURE: "",
 }
@@ -178,6 +177,10 @@ _INTENTS: dict[Desired, str] = {
     Desired.RUNNING: "Start asked for",
     Desired.STOPPED: "Stop asked for",
     Desired.DELETED: "Deletion asked for",
+}
+_INTENTS_BECAUSE: dict[str, str] = {
+    Reason.RESTART.value: "Restart asked for",
+    Reason.RESTORED.value: "Deletion called off",
 }
 KINDS: dict[EventKind, str] = {
     EventKind.STATE: "State",
@@ -191,7 +194,7 @@ KINDS: dict[EventKind, str] = {
 def event_words(kind: EventKind, *, target: str, source: str, reason: str, text: str) -> str:
     """A line of the history."""
     if kind is EventKind.INTENT:
-        return "Restart asked for" if reason == Reason.RESTART else _INTENTS[Desired(target)]
+        return _INTENTS_BECAUSE.get(reason) or _INTENTS[Desired(target)]
     if kind is EventKind.STATE:
         if not source:
             return "Created"
@@ -202,9 +205,6 @@ def event_words(kind: EventKind, *, target: str, source: str, reason: str, text:
         step, status = ConditionType(source), ConditionStatus(target)
         return f"{STEPS[step][0]}: {text or step_words(step, status)}"
     return text
-
-
-VISIBILITIES = {"public": "Public", "private": "Private", "internal": "Internal", "unknown": "Visibility unknown"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

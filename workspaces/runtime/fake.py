@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workspaces.runtime.errors import ClusterFault, Failure, PlatformFault, SpecConflict, UserFault
+from workspaces.runtime.errors import ClusterFault, Failure, PlatformFault, SpecConflict, UserFault, VolumeMissing
 from workspaces.runtime.names import checked
 from workspaces.runtime.port import Listed, Observation, Presence, RunSpec, Runtime
 
@@ -83,9 +83,7 @@ class FakeRuntime:
         with self._state("ensure_run", spec.name) as state:
             entry = state.get(spec.name)
             if entry is None:
-                raise PlatformFault(
-                    "volume_missing", "The workspace's storage is not there.", "Try to start the workspace again."
-                )
+                raise VolumeMissing(spec.name)
             if entry["run"] is None:
                 entry["run"] = {
                     "run": spec.run,

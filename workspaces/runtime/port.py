@@ -135,7 +135,7 @@ class Runtime(Protocol):
     """
 
     def ensure_volume(self, name: str) -> None:
-        """Make sure the workspace's storage exists; keeps what is on it."""
+        """Make sure the workspace's storage exists; keeps what is on it. Called until its first run was accepted."""
         ...
 
     def ensure_run(self, spec: RunSpec) -> Observation:
@@ -145,7 +145,8 @@ class Runtime(Protocol):
 
         Raises:
             SpecConflict: a run with another digest is still there. It is never killed for that.
-            PlatformFault: "volume_missing": call `ensure_volume` first. An empty one is never made up on the way.
+            VolumeMissing: `ensure_volume` was never called, or what it made has vanished. An empty one is never made up
+                on the way: its owner would believe that the files are there.
         """
         ...
 

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from workspaces.models import Condition, Workspace
 from workspaces.services import events
-from workspaces.states import ConditionStatus, ConditionType, EventKind
+from workspaces.states import CALLED_OFF, OVER, ConditionStatus, ConditionType, EventKind
 
 SAID = ("status", "code", "message", "next_step", "progress")
 
@@ -44,7 +44,6 @@ def put(  # noqa: PLR0913 - The columns of the row, by name.
     history, unless `in_history` is false.
     """
     row = Condition.objects.filter(workspace=workspace, run=workspace.run, type=kind.value).first()
-    over = status in {ConditionStatus.DONE, ConditionStatus.FAILED}
     values: dict[str, Any] = {
         "status": status.value,
         "code": code,
@@ -57,7 +56,7 @@ def put(  # noqa: PLR0913 - The columns of the row, by name.
     values["started_at"] = (
         (row and row.started_at) or started_at or (None if status is ConditionStatus.WAITING else now)
     )
-    values["finished_at"] = (finished_at or now) if over else None
+    values["finished_at"] = (finished_at or now) if status in OVER else None
     with transaction.atomic():
         Condition.objects.update_or_create(workspace=workspace, run=workspace.run, type=kind.value, defaults=values)
         if in_history and (row is None or row.status != status.value):
@@ -72,3 +71,29 @@ def put(  # noqa: PLR0913 - The columns of the row, by name.
         else:
             events.announce(workspace)
     return True
+
+
+def call_off(workspace: Workspace, *, now: datetime) -> None:
+    """Close the steps of the present run that are under way: the start that they belong to is over.
+
+    The state's entry in the history tells it, so they get none of their own.
+    """
+    rows = Condition.objects.filter(workspace=workspace, run=workspace.run, status=ConditionStatus.RUNNING.value)
+    rows.update(
+        status=ConditionStatus.FAILED.value,
+        code=CALLED_OFF,
+        message="Called off before it was done",
+        next_step="",
+        progress=None,
+        finished_at=now,
+    )
+
+
+def forget_older(workspace: Workspace) -> None:
+    """Delete the steps of earlier runs, which nobody looks at: their starts are in the history."""
+    Condition.objects.filter(workspace=workspace, run__lt=workspace.run).delete()
+
+
+def forget(workspace: Workspace) -> None:
+    """Delete all steps of a workspace that is gone."""
+    Condition.objects.filter(workspace=workspace).delete()

@@ -9,17 +9,16 @@ import secrets
 import unicodedata
 from datetime import datetime
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from accounts.access import owned_by
 from accounts.models import User
 from kernel import jobs
-from kernel.errors import Conflict, Invalid, TooMany
+from kernel.errors import Conflict, Invalid
 from workspaces.models import Repository, Workspace
 from workspaces.repositories.port import Resolved
-from workspaces.services import conditions, events, repositories
-from workspaces.states import GONE, ConditionStatus, ConditionType, EventKind, Reason
+from workspaces.services import conditions, events, limits, repositories
+from workspaces.states import ConditionStatus, ConditionType, EventKind, Reason
 
 LONGEST_KEY = 128
 # Without vowels and look-alikes, so that chance spells no words.
@@ -50,11 +49,9 @@ def create(
     repository = repositories.remember(resolved.metadata, now=now)
     for _ in range(TRIES):
         try:
-            return _insert(owner, repository, resolved, name, idempotency_key, asked, now), True
-        except IntegrityError:
-            again = _earlier(owner, idempotency_key, asked) if idempotency_key else None
-            if again is not None:
-                return again, False
+            return _insert(owner, repository, resolved, name, idempotency_key, asked, now)
+        except IntegrityError:  # Chance made a slug that is taken.
+            continue
     raise Conflict("slug_taken", "No free address was found for this name.", "Try again.", temporary=True)
 
 
@@ -77,12 +74,15 @@ def _earlier(owner: User, key: str, asked: str) -> Workspace | None:
 
 def _insert(
     owner: User, repository: Repository, resolved: Resolved, name: str, key: str | None, asked: str, now: datetime
-) -> Workspace:
+) -> tuple[Workspace, bool]:
     with transaction.atomic():
-        # Serialises one person's creates, so that two at once cannot pass the limit together.
-        User.objects.select_for_update().get(pk=owner.pk)
-        _check_limit(owner)
-        shown = _shown_name(name, repository)
+        limits.lock_places(owner)
+        # Whoever held the lock may have been the same request, and may have taken the last place.
+        again = _earlier(owner, key, asked) if key is not None else None
+        if again is not None:
+            return again, False
+        limits.check_place(owner)
+        shown = limits.tidy_name(name, shortest=0) or repository.full_name.rsplit("/", 1)[-1][: limits.LONGEST_NAME]
         workspace = Workspace.objects.create(
             slug=make_slug(shown, fallback=repository.full_name.rsplit("/", 1)[-1]),
             name=shown,
@@ -104,28 +104,7 @@ def _insert(
             workspace, ConditionType.QUEUED, ConditionStatus.RUNNING, now=now, message="Waiting for its turn"
         )
         jobs.enqueue("workspaces.reconcile", str(workspace.pk))
-    return workspace
-
-
-def _check_limit(owner: User) -> None:
-    limit = settings.ENVIRONMENT.max_workspaces
-    used = Workspace.objects.filter(owned_by(owner)).exclude(state__in=[state.value for state in GONE]).count()
-    if used >= limit:
-        raise TooMany(
-            "workspace_limit",
-            f"You have {used} workspaces, and {limit} are allowed.",
-            "Delete one that you no longer need.",
-            temporary=False,
-        )
-
-
-def _shown_name(name: str, repository: Repository) -> str:
-    tidy = " ".join(name.split())
-    if len(tidy) > 100 or not tidy.isprintable():
-        raise Invalid(
-            "name_invalid", "A name has at most 100 printable characters.", "Choose another name.", field="name"
-        )
-    return tidy or repository.full_name.rsplit("/", 1)[-1][:100]
+    return workspace, True
 
 
 def make_slug(name: str, *, fallback: str = "") -> str:

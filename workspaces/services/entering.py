@@ -26,9 +26,9 @@ from accounts import selectors as accounts
 from accounts.models import User
 from accounts.services import note_token_use, session_tag
 from kernel import crypto, redis
-from kernel.errors import ClusterFault, Invalid, NotFound
+from kernel.errors import ClusterFault, Invalid
 from workspaces.models import Workspace
-from workspaces.selectors import workspaces_of
+from workspaces.selectors import no_workspace, workspace_of, workspaces_of
 from workspaces.services import intents
 from workspaces.states import Desired, Reason, State
 
@@ -55,7 +55,7 @@ def parse_label(label: str) -> str:
     """
     found = _LABEL.fullmatch(label)
     if found is None or not (found["port"] is None or 1024 <= int(found["port"]) <= 65535):
-        raise NotFound("workspace_not_found", "There is no such workspace.", "Go back to your workspaces.")
+        raise no_workspace()
     return found["slug"]
 
 
@@ -79,9 +79,7 @@ def enter(*, user: User, session_key: str, label: str, state: str, path: str) ->
         Invalid: `state` is not what a gateway sends.
         ClusterFault: Redis is away; codes live there.
     """
-    slug = parse_label(label)
-    if not workspaces_of(user).filter(slug=slug).exists():
-        raise NotFound("workspace_not_found", "There is no such workspace.", "Go back to your workspaces.")
+    workspace_of(user, parse_label(label))
     if not _STATE.fullmatch(state):
         raise Invalid("state_invalid", "This link is incomplete.", "Open the workspace from the portal.")
     code = crypto.new_token("slc_")

@@ -42,6 +42,12 @@ def record(
     return event
 
 
+def forget_details(workspace: Workspace) -> None:
+    """Keep of a workspace that is gone what people asked for and what became of it, not what its runs told."""
+    details = [EventKind.CONDITION.value, EventKind.NOTICE.value]
+    Event.objects.filter(workspace=workspace, kind__in=details).delete()
+
+
 def announce(workspace: Workspace) -> None:
     """Wake the watchers without an entry, for what changes too often to be history."""
     message: dict[str, str | int] = {"workspace": str(workspace.pk), "owner": workspace.owner_id}

@@ -9,13 +9,12 @@ from django.db import transaction
 
 from accounts.models import User
 from kernel import jobs
-from kernel.errors import Conflict, Invalid
+from kernel.errors import Conflict
 from workspaces.models import Workspace
-from workspaces.services import events
+from workspaces.services import events, limits
 from workspaces.services.transition import transition
 from workspaces.states import GONE, Desired, EventKind, Reason, State
 
-LONGEST_NAME = 100
 RACES = 5
 
 
@@ -62,7 +61,7 @@ def _want(
             )
         if _already(workspace, desired, restart=restart) or _accept(workspace, desired, actor, now, reason, restart):
             return workspace
-    raise Conflict("workspace_busy", "Too much is happening to this workspace at once.", "Try again.", temporary=True)
+    raise _busy()
 
 
 def _already(workspace: Workspace, desired: Desired, *, restart: bool) -> bool:
@@ -110,20 +109,33 @@ def _accept(
 def restore(workspace: Workspace, *, actor: User | None, now: datetime) -> Workspace:
     """Take it out of the trash, or call off its way there; it is stopped then, with all its files.
 
+    What is not deleted stays as it is, so asking again changes nothing.
+
     Raises:
-        Conflict: it is not in the trash, or its time was up and it is gone.
+        Conflict: its time was up and it is gone.
+        TooMany: its owner has as many other workspaces as one person may have.
     """
-    workspace.refresh_from_db()
-    if workspace.desired == Desired.DELETED.value and State(workspace.state) not in GONE:
-        if _accept(workspace, Desired.STOPPED, actor, now, Reason.RESTORED, restart=False):
-            return workspace
+    for _ in range(RACES):
         workspace.refresh_from_db()
-    if workspace.state == State.PURGED.value:
-        raise Conflict("workspace_purged", "This workspace was deleted for good.", "Create a new one.")
-    if workspace.state != State.DELETED.value:
-        raise Conflict("workspace_not_deleted", "This workspace is not in the trash.", "There is nothing to restore.")
+        if workspace.state == State.PURGED.value:
+            raise Conflict("workspace_purged", "This workspace was deleted for good.", "Create a new one.")
+        if workspace.desired != Desired.DELETED.value:
+            return workspace
+        in_trash = workspace.state == State.DELETED.value
+        if (
+            _take_out(workspace, actor, now)
+            if in_trash
+            else _accept(workspace, Desired.STOPPED, actor, now, Reason.RESTORED, restart=False)
+        ):
+            return workspace
+    raise _busy()
+
+
+def _take_out(workspace: Workspace, actor: User | None, now: datetime) -> bool:
     with transaction.atomic():
-        won = transition(
+        limits.lock_places(workspace.owner)
+        limits.check_place(workspace.owner)
+        return transition(
             workspace,
             State.STOPPED,
             now=now,
@@ -135,21 +147,15 @@ def restore(workspace: Workspace, *, actor: User | None, now: datetime) -> Works
             purge_at=None,
             failure={},
         )
-    if not won:
-        raise Conflict("workspace_busy", "Somebody else changed this workspace.", "Look again.", temporary=True)
-    return workspace
+
+
+def _busy() -> Conflict:
+    return Conflict("workspace_busy", "Too much is happening to this workspace at once.", "Try again.", temporary=True)
 
 
 def rename(workspace: Workspace, *, name: str, actor: User | None) -> Workspace:
     """Call it something else. Its slug, and so its addresses, stay."""
-    name = " ".join(name.split())
-    if not name or len(name) > LONGEST_NAME or not name.isprintable():
-        raise Invalid(
-            "name_invalid",
-            f"A name has 1 to {LONGEST_NAME} printable characters.",
-            "Choose another name.",
-            field="name",
-        )
+    name = limits.tidy_name(name, shortest=1)
     with transaction.atomic():
         Workspace.objects.filter(pk=workspace.pk).update(name=name)
         workspace.name = name

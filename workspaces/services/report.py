@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import re
 from datetime import datetime, timedelta
@@ -17,10 +18,12 @@ from kernel import jobs, redis
 from kernel.errors import Conflict, Unauthenticated
 from workspaces.models import Event, Workspace
 from workspaces.services import conditions, events
-from workspaces.states import AGENT_CONDITIONS, ConditionStatus, ConditionType, EventKind, State
+from workspaces.states import AGENT_CONDITIONS, OVER, ConditionStatus, ConditionType, EventKind, State
 
 log = structlog.get_logger(__name__)
 REPORT_INTERVAL = 15
+# Each change of progress is a write, and on SQLite all of the platform waits for one writer.
+PROGRESS_PAUSE = timedelta(seconds=1)
 # What one run may write into the history: code in a workspace can send reports of its own making.
 MOST_ENTRIES = 200
 _TOLD = (EventKind.CONDITION.value, EventKind.NOTICE.value)
@@ -58,45 +61,67 @@ def workspace_of_run(token: str) -> Workspace:
     return workspace
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _News:
+    """What of a report is not in the database yet."""
+
+    steps: list[dict[str, Any]]
+    changes: dict[str, Any]
+    notices: list[dict[str, str]]
+
+    def __bool__(self) -> bool:
+        return bool(self.steps or self.changes or self.notices)
+
+
 def apply(workspace: Workspace, report: dict[str, Any], *, now: datetime) -> None:
     """Take in one report (validated by the internal API). Saying it twice changes nothing."""
-    news = _news(workspace, report["conditions"])
-    git = report["git"] or workspace.git
-    changes = {
-        name: value
-        for name, value in (("git", git), ("ports", sorted(report["ports"])))
-        if getattr(workspace, name) != value
-    }
-    progressed = bool(news) and workspace.state == State.STARTING.value
-    if progressed:
-        changes["progress_at"] = now
-    notices = _untold(workspace, report["notices"])
-    if news or changes or notices:
+    if _news(workspace, report, now):
         with transaction.atomic():
-            _write(workspace, news, changes, notices, now)
-            if progressed:
-                jobs.enqueue("workspaces.reconcile", str(workspace.pk))
+            # Looked at again under the row's lock, which each change of state takes as well: what was said of a start
+            # must not come after its end.
+            present = _present(workspace)
+            news = _news(present, report, now) if present is not None else None
+            if present is not None and news:
+                _write(present, news, now)
     _activity(workspace, report["activity"], now)
 
 
-def _news(workspace: Workspace, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The steps, of those that are an agent's to tell, that stand otherwise in the database."""
+def _present(workspace: Workspace) -> Workspace | None:
+    """The workspace as it is now, locked; None when that run is over."""
+    rows = Workspace.objects.select_for_update(no_key=True).filter(pk=workspace.pk, run=workspace.run)
+    return rows.filter(state__in=_WITH_RUN).first()
+
+
+def _news(workspace: Workspace, report: dict[str, Any], now: datetime) -> _News:
+    changes = {"git": report["git"] or workspace.git, "ports": sorted(report["ports"])}
+    return _News(
+        steps=_steps(workspace, report["conditions"], now),
+        changes={name: value for name, value in changes.items() if getattr(workspace, name) != value},
+        notices=_untold(workspace, report["notices"]),
+    )
+
+
+def _steps(workspace: Workspace, said: list[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:
+    """The steps, of those that are an agent's to tell, that stand otherwise in the database.
+
+    How far one is counts only a while after the last news: the next report tells it too.
+    """
+    soon = now - workspace.progress_at < PROGRESS_PAUSE
     known = conditions.of_run(workspace)
+    # A start that is being ended has no step under way any more, whatever its agent still works on.
+    tellable = OVER if workspace.state == State.STOPPING.value else frozenset(ConditionStatus)
     return [
         step
         for step in said
         if step["type"] in AGENT_CONDITIONS
-        and conditions.differs(known.get(step["type"]), {name: step[name] for name in conditions.SAID})
+        and step["status"] in tellable
+        and conditions.differs(
+            known.get(step["type"]), {name: step[name] for name in conditions.SAID if not (soon and name == "progress")}
+        )
     ]
 
 
-def _write(
-    workspace: Workspace,
-    news: list[dict[str, Any]],
-    changes: dict[str, Any],
-    notices: list[dict[str, str]],
-    now: datetime,
-) -> None:
+def _write(workspace: Workspace, news: _News, now: datetime) -> None:
     """All of a report in one transaction: each commit costs a start a few milliseconds."""
 
     def ago(seconds: float | None) -> datetime | None:
@@ -104,7 +129,7 @@ def _write(
 
     told = Event.objects.filter(workspace=workspace, kind__in=_TOLD, created_at__gte=workspace.wanted_at).count()
     room = max(0, MOST_ENTRIES - told)
-    for step in news:
+    for step in news.steps:
         conditions.put(
             workspace,
             ConditionType(step["type"]),
@@ -118,12 +143,17 @@ def _write(
             finished_at=ago(step["finished_ago"]),
             in_history=room > 0,
         )
+    # The end of a stop is measured from when that began, whatever is told meanwhile.
+    progressed = bool(news.steps) and workspace.state != State.STOPPING.value
+    changes = {**news.changes, "progress_at": now} if progressed else news.changes
     if changes:
-        Workspace.objects.filter(pk=workspace.pk, run=workspace.run).update(**changes)
+        Workspace.objects.filter(pk=workspace.pk).update(**changes)
         events.announce(workspace)
-    for notice in notices[:room]:
+    for notice in news.notices[:room]:
         data = {"id": notice["id"], "code": notice["code"]}
         events.record(workspace, EventKind.NOTICE, text=notice["message"], data=data)
+    if progressed and workspace.state == State.STARTING.value:
+        jobs.enqueue("workspaces.reconcile", str(workspace.pk))
 
 
 def _untold(workspace: Workspace, notices: list[dict[str, str]]) -> list[dict[str, str]]:

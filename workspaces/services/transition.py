@@ -11,10 +11,13 @@ from django.db import transaction
 from accounts.models import User
 from kernel import observe, redis
 from workspaces.models import Workspace
-from workspaces.services import events
+from workspaces.services import conditions, events
 from workspaces.states import RESTING, TRANSITIONS, EventKind, Reason, State
 
 log = structlog.get_logger(__name__)
+# From these to those, a start is over, with all its steps.
+_COMING_UP = frozenset({State.PENDING, State.STARTING, State.RUNNING})
+_COMING_DOWN = frozenset({State.STOPPING, State.STOPPED, State.DELETING, State.FAILED})
 
 
 def transition(
@@ -46,6 +49,8 @@ def transition(
         ).update(**changes)
         if not won:
             return False
+        if source in _COMING_UP and target in _COMING_DOWN:
+            conditions.call_off(workspace, now=now)
         for name, value in changes.items():
             setattr(workspace, name, value)
         events.record(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from workspaces.runtime.errors import ClusterFault, PlatformFault, SpecConflict
+from workspaces.runtime.errors import ClusterFault, PlatformFault, SpecConflict, VolumeMissing
 from workspaces.runtime.local import bubblewrap, cgroups, ending, files, launch, processes, records
 from workspaces.runtime.local.cgroups import Groups
 from workspaces.runtime.local.config import LocalConfig
@@ -49,12 +49,9 @@ class LocalRuntime:
         """See the port. The volume must be there."""
         with self._changing(spec.name, "ensure_run", wait=_START_WAIT) as place:
             if not place.has_volume():
-                raise PlatformFault(
-                    "volume_missing",
-                    "The workspace's storage is not there.",
-                    "Try to start the workspace again.",
-                    log_text=f"no volume for {spec.name}",
-                )
+                raise VolumeMissing(spec.name)
+            if not place.run.is_dir() or not place.log.is_dir():  # A copy that was put back may lack empty folders.
+                self._layout.make_volume(spec.name)
             notes = records.read(place)
             if notes is not None and notes.intent.digest != spec.digest():
                 if records.observation(place, notes).presence is not Presence.ABSENT:

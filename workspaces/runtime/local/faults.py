@@ -60,7 +60,8 @@ def state_unreadable(name: str, detail: str) -> ClusterFault:
     return ClusterFault(
         "state_unreadable",
         "Slipway cannot tell whether this workspace is running.",
-        "Ask the operator to look at the log, or delete the workspace's run to clean up by force.",
+        f"Ask your administrator to run `manage.py clear_run {name}`: that ends what is left of its run by force, and"
+        " keeps its files.",
         log_text=f"{name}: {detail}",
         temporary=False,
     )
