@@ -14,7 +14,8 @@ from typing import Any, ParamSpec, TypeVar
 import redis.exceptions
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
+from rest_framework.request import Request
 
 from kernel import redis as bus
 
@@ -84,21 +85,24 @@ def event_frame(event: str, data: Any, number: int | str | None = None) -> bytes
 
 
 class StreamResponse(StreamingHttpResponse):
-    """The answer that carries a stream, and ends it with the request.
+    """The answer that carries a stream, and ends it with the request. An answer to HEAD ends at once.
 
     Django closes the iterator that it is given by leaving it to the garbage collector; what a stream holds open (a
-    connection to Redis) must not wait for that.
+    connection to Redis) must not wait for that. And it makes the body of an answer to HEAD: servers throw it away.
     """
 
-    def __init__(self, frames: AsyncGenerator[bytes]) -> None:
+    def __init__(self, request: HttpRequest | Request, frames: AsyncGenerator[bytes]) -> None:
         super().__init__(
             frames,
             content_type="text/event-stream; charset=utf-8",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
         self._frames = frames
+        self._empty = request.method == "HEAD"
 
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         async with aclosing(self._frames) as frames:
+            if self._empty:
+                return
             async for frame in frames:
                 yield frame

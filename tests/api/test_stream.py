@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from typing import Any, cast
 
 import pytest
@@ -16,6 +17,7 @@ from django.test import AsyncClient
 from django.utils import timezone
 
 from accounts.models import User
+from tests.support.portal import SLUG, Portal
 from tests.support.valkey import ValkeyServer
 from workspaces.models import Event, Workspace
 from workspaces.services import intents
@@ -100,3 +102,25 @@ async def test_somebody_elses_stream_is_not_there(
     assert json.loads(response.content)["code"] == "workspace_not_found"
     assert not await Event.objects.aexists()
     await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[Portal]:
+    """A real server: Django's test client ends an answer in its own way."""
+    with Portal() as running:
+        running.stage("rows")
+        yield running
+
+
+@pytest.mark.parametrize("path", [f"/workspaces/{SLUG}/live/detail", "/live", "/api/v1/workspaces/{id}/events"])
+def test_head_is_answered_and_done(portal: Portal, path: str) -> None:
+    headers = {"Accept": "text/event-stream", **portal.bearer("owner"), "Cookie": portal.cookie("owner")}
+    with closing(http.client.HTTPConnection("127.0.0.1", portal.port, timeout=5)) as connection:
+        connection.request("HEAD", path.format(id=portal.workspaces("owner")[0]["id"]), headers=headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        assert answer.read() == b""
+        # The server is free for what comes next on this connection.
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200

@@ -97,6 +97,6 @@ class WorkspaceEvents(APIView):
         workspace = selectors.workspace_of(request.user, workspace_id)
         after = resume_point(request)
         if request.accepted_media_type == EventStream.media_type:
-            return StreamResponse(follow(workspace, after))
+            return StreamResponse(request, follow(workspace, after))
         rows = selectors.events_of(workspace, after=after)
         return Response({"events": shapes.EventSerializer(rows, many=True).data})
