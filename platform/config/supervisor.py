@@ -94,7 +94,7 @@ class Running:
 
     def __init__(self, service: Service, environment: dict[str, str], logs: Path, root: Path) -> None:
         self.service = service
-        self._environment = environment
+        self._environment = {**environment, **service.variables}
         self._log = logs / f"{service.name}.log"
         self._root = root
         self._pause = 0.5
