@@ -117,6 +117,7 @@ def _gateway(env: Environment) -> Service:
         "--domain", env.domain, "--portal-url", env.portal_url, "--web", f"unix:{env.run / 'web.sock'}",
         "--agents-socket", str(env.run / "agents" / "platform.sock"),
         "--admin", f"unix:{env.run / 'gateway-admin.sock'}", "--drain-seconds", "3",
+        *(("--trusted-proxies", env.trusted_proxies) if env.trusted_proxies else ()),
     )  # fmt: skip
     variables = {
         "SLIPWAY_GATEWAY_REDIS_URL": env.redis_url,

@@ -44,3 +44,12 @@ def test_no_secret_stands_on_a_command_line(tmp_path: Path) -> None:
     )
     assert "hush" not in str([service.command for service in services(env, {})])
     assert _as_started(env).redis_url == env.redis_url
+
+
+def test_the_gateway_knows_the_proxies_in_front_of_it(tmp_path: Path) -> None:
+    def started(value: str) -> list[str]:
+        env = settings.read({"SLIPWAY_HOME": str(tmp_path), "SLIPWAY_TRUSTED_PROXIES": value})
+        return [str(network) for network in _as_started(env).trusted_proxies]
+
+    assert started("") == []
+    assert started(" 127.0.0.1, 10.0.0.0/8,::1") == ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]
