@@ -161,7 +161,7 @@ async def test_a_stream_ends_with_its_answer() -> None:
             await asyncio.sleep(0)
             ended = True
 
-    content = aiter(StreamResponse(RequestFactory().get("/live"), frames()))
+    content = aiter(StreamResponse(RequestFactory().get("/live"), 1, frames()))
     assert await anext(content) == b"one"
     await content.aclose()
     assert ended

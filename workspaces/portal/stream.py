@@ -55,9 +55,9 @@ async def _answer(request: HttpRequest, draw: Draw, user: User) -> HttpResponseB
     seen = request.headers.get("Last-Event-ID") or request.GET.get("seen", "")
     try:
         first = await look(draw)
+        return StreamResponse(request, user.pk, follow(draw, first, seen, user))
     except Failure as failure:
         return problem_response(failure, request)
-    return StreamResponse(request, follow(draw, first, seen, user))
 
 
 async def follow(draw: Draw, first: Picture, seen: str, user: User) -> AsyncGenerator[bytes]:
