@@ -53,6 +53,10 @@ class Wakeups:
         """Wait for news, at most so long; False when there was none. While Redis is away this is a pause."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # The client has gone. Before Python 3.12 `asyncio.wait_for`, by which redis-py writes, may swallow that.
+            raise asyncio.CancelledError
         try:
             if not self._subscribed:
                 await self._subscription.subscribe(bus.EVENTS)

@@ -22,7 +22,7 @@ from accounts.models import User
 from tests.support.portal import SLUG, Portal
 from tests.support.valkey import ValkeyServer
 from tests.support.waiting import eventually
-from workspaces.live import MOST_STREAMS
+from workspaces.live import MOST_STREAMS, Wakeups
 from workspaces.models import Event, Workspace
 from workspaces.services import intents
 
@@ -106,6 +106,27 @@ async def test_somebody_elses_stream_is_not_there(
     assert json.loads(response.content)["code"] == "workspace_not_found"
     assert not await Event.objects.aexists()
     await sync_to_async(connections.close_all)()
+
+
+async def test_a_stream_ends_though_a_library_swallowed_that_it_should(owner: User) -> None:
+    wakeups = Wakeups(owner=owner.pk)
+    begun = asyncio.Event()
+
+    async def follow() -> None:
+        await wakeups.wait(60)
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await wakeups.wait(60)
+
+    task = asyncio.create_task(follow())
+    async with asyncio.timeout(10):
+        await begun.wait()
+    task.cancel()
+    ended, _ = await asyncio.wait({task}, timeout=5)
+    assert ended
+    assert task.cancelled()
+    await wakeups.close()
 
 
 @pytest.fixture(scope="module")
