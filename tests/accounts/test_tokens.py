@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import time_machine
+from axes.models import AccessLog
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
@@ -106,8 +108,19 @@ def test_what_ended_long_ago_is_forgotten(owner: User) -> None:
     for days in (1, 60):
         long_ago = now - timedelta(days=100 if days == 60 else 0)
         services.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=days), now=long_ago)
-    assert services.forget_expired(now=now) == 1
+    services.forget_expired(now=now)
     assert ApiToken.objects.count() == 1
+
+
+def test_sessions_and_the_log_of_sign_ins_do_not_grow_for_ever(owner: User) -> None:
+    now = timezone.now()
+    form = {"username": "owner", "password": "owner has a long password"}
+    for days in (40, 0):
+        with time_machine.travel(now - timedelta(days=days)):
+            assert Client().post("/sign-in", form).status_code == 302
+    assert (Session.objects.count(), AccessLog.objects.count()) == (2, 2)
+    services.forget_expired(now=now)
+    assert (Session.objects.count(), AccessLog.objects.count()) == (1, 1)
 
 
 def test_the_admin_shows_and_deletes_tokens_and_nothing_else(admin: User, owner: User) -> None:
