@@ -211,8 +211,8 @@ class Supervisor:
     def _on_signal(self, _: int, __: FrameType | None) -> None:
         self._ended = True
 
-    def start(self) -> None:
-        """Start everything at once but what is late, and return when all of that works.
+    def start(self) -> bool:
+        """Start everything at once but what is late, and return when all of that works; False if told to end instead.
 
         Raises:
             CannotStart: something ended, or did not work within a minute.
@@ -231,6 +231,7 @@ class Supervisor:
                 name = waiting[0].service.name
                 raise CannotStart(f"{name} did not come up within a minute:\n{waiting[0].last_words()}")
             time.sleep(0.03)
+        return not self._ended
 
     def watch(self) -> None:
         """Start what is late, and keep everything running until told to end."""
