@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.http import HttpRequest
 
+from accounts.forms import AdminSignInForm
 from accounts.models import ApiToken, User
 
+admin.site.login_form = AdminSignInForm
 admin.site.register(User, UserAdmin)
 
 
@@ -16,4 +19,12 @@ class ApiTokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Generic only
 
     list_display = ["name", "user", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at"]
     list_select_related = ["user"]
-    readonly_fields = ["user", "digest", "scopes", "created_at", "last_used_at"]
+    exclude = ["digest"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Never: a token's secret is made and shown by `manage.py create_token`."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        """Never."""
+        return False

@@ -1,9 +1,10 @@
-"""The sign-in form."""
+"""The sign-in forms."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AuthenticationForm
 
 from accounts.models import User
@@ -18,3 +19,7 @@ class SignInForm(AuthenticationForm):
         if len(self.cleaned_data.get("username", "")) > longest:
             raise self.get_invalid_login_error()
         return super().clean()
+
+
+class AdminSignInForm(SignInForm, AdminAuthenticationForm):
+    """The same for Django's admin, which lets in administrators only."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from django.contrib.auth import login
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -19,6 +21,11 @@ class SignIn(LoginView):
     template_name = "accounts/sign_in.html"
     form_class = SignInForm
     redirect_authenticated_user = True
+
+    def get_success_url(self) -> str:
+        """Where to go afterwards; never back here, which Django takes for a mistake of ours."""
+        target = super().get_success_url()
+        return self.get_default_redirect_url() if urlsplit(target).path == self.request.path else target
 
 
 class SignOut(LogoutView):

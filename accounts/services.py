@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from importlib import import_module
 
+from axes.handlers.proxy import AxesProxyHandler
+from django.conf import settings
 from django.db import transaction
 
 from accounts.models import ApiToken, Scope, SignInLink, User
@@ -13,6 +16,7 @@ from kernel import crypto, errors, redis
 
 LONGEST_TOKEN_LIFE = timedelta(days=366)
 LINK_LIFE = timedelta(hours=1)
+KEPT = timedelta(days=30)
 OWNER = "admin"
 
 
@@ -109,9 +113,10 @@ def revoke_token(token: ApiToken, *, now: datetime) -> None:
     transaction.on_commit(lambda: revoke_user(token.user))
 
 
-def forget_expired(*, now: datetime) -> int:
-    """Delete links and tokens that ended more than a month ago; says how many."""
-    long_ago = now - timedelta(days=30)
-    links, _ = SignInLink.objects.filter(expires_at__lt=long_ago).delete()
-    tokens, _ = ApiToken.objects.filter(expires_at__lt=long_ago).delete()
-    return links + tokens
+def forget_expired(*, now: datetime) -> None:
+    """Delete sessions that ended, and what is more than a month old: links, tokens, the log of sign-ins."""
+    long_ago = now - KEPT
+    SignInLink.objects.filter(expires_at__lt=long_ago).delete()
+    ApiToken.objects.filter(expires_at__lt=long_ago).delete()
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+    AxesProxyHandler.reset_logs(age_days=KEPT.days)

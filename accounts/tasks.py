@@ -10,5 +10,5 @@ from accounts import services
 
 @shared_task(name="accounts.forget_expired")
 def forget_expired() -> None:
-    """Drop sign-in links and tokens that ended long ago."""
+    """Drop sessions that ended, and links, tokens and the log of sign-ins where they are old."""
     services.forget_expired(now=timezone.now())

@@ -49,7 +49,7 @@ class Config:
         grace_seconds: how long access that was granted stays usable while web cannot be asked.
         recheck_seconds: how often access of open sockets is checked again.
         recheck_away_seconds: the same while Redis is away.
-        trusted_proxies: networks whose X-Forwarded-* fields are believed.
+        trusted_proxies: networks whose X-Forwarded-* fields are believed; see `gateway.forwarded`.
         protected_cookies: names of the platform's cookies; a trailing `*` stands for any ending.
         log_level: name of a level of the standard library's `logging`.
     """

@@ -111,6 +111,9 @@ class Upstream(Wire):
             return
         self._expecting = False
         self._body = body
+        if self._head_request and message.code not in (204, 304) and "Content-Length" not in message.headers:
+            # It may be making a body all the same, for as long as that takes, and read no request until then.
+            self._spoiled = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_result((message, body))
 

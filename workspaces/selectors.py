@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +48,21 @@ def matching(rows: QuerySet[Workspace], text: str) -> QuerySet[Workspace]:
     return rows.filter(found)
 
 
+def moment(text: str) -> datetime:
+    """The time that a cursor holds, in UTC.
+
+    Raises:
+        ValueError: it holds none, or one without an offset, or one outside of the years 1 to 9999.
+    """
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError("no offset")
+    try:
+        return found.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("out of range") from error
+
+
 def page_of(rows: QuerySet[Workspace], *, by: str, after: str, limit: int) -> tuple[list[Workspace], str]:
     """Up to `limit` rows after a cursor, the latest `by` (a time) first, and the cursor of what follows, else "".
 
@@ -56,12 +71,11 @@ def page_of(rows: QuerySet[Workspace], *, by: str, after: str, limit: int) -> tu
     rows = rows.order_by(f"-{by}", "-id")
     when, _, key = after.partition("_")
     try:
-        place, row_id = datetime.fromisoformat(when), UUID(key)
+        place, row_id = moment(when), UUID(key)
     except ValueError:
         pass
     else:
-        if place.tzinfo is not None:
-            rows = rows.filter(Q(**{f"{by}__lt": place}) | Q(**{by: place, "id__lt": row_id}))
+        rows = rows.filter(Q(**{f"{by}__lt": place}) | Q(**{by: place, "id__lt": row_id}))
     found = list(rows[: limit + 1])
     last = found[limit - 1] if len(found) > limit else None
     return found[:limit], f"{getattr(last, by).isoformat()}_{last.pk}" if last is not None else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import ipaddress
 import os
 import secrets
 import tempfile
@@ -31,6 +32,7 @@ class Environment:
     run: Path
     port: int
     portal_url: str
+    trusted_proxies: str
     database_url: str
     redis_url: str
     secret_key: str = dataclasses.field(repr=False)
@@ -67,6 +69,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_HOME": ("./var", "Data folder: database, workspaces, the editor's installation."),
     "SLIPWAY_PORT": ("8000", "TCP port of the gateway, on 127.0.0.1."),
     "SLIPWAY_PORTAL_URL": ("http://localhost:$SLIPWAY_PORT", "Where people reach the portal; workspaces are hosts below it."),
+    "SLIPWAY_TRUSTED_PROXIES": ("none", "Proxies in front of the gateway, such as 127.0.0.1,10.0.0.0/8, whose X-Forwarded-For says who the client is; to be set where TLS ends in one."),
     "DATABASE_URL": ("sqlite in SLIPWAY_HOME", "The database; postgres://user@host/name for PostgreSQL."),
     "REDIS_URL": ("embedded Valkey", "Broker, cache and pub/sub; redis:// or unix://."),
     "SLIPWAY_SECRET_KEY": ("made at first start", "Signs sessions and seals cookies. May come as SLIPWAY_SECRET_KEY_FILE."),
@@ -174,6 +177,19 @@ def _url(env: environ.Env, name: str, default: str) -> str:
     return value
 
 
+def _networks(env: environ.Env, name: str) -> str:
+    """Addresses and networks, separated by commas."""
+    parts = [part.strip() for part in env.str(name, default="").split(",") if part.strip()]
+    for part in parts:
+        try:
+            ipaddress.ip_network(part)
+        except ValueError as error:
+            raise ImproperlyConfigured(
+                f"{name} must be addresses or networks such as 127.0.0.1,10.0.0.0/8, not {part!r}"
+            ) from error
+    return ",".join(parts)
+
+
 def read(overrides: dict[str, str] | None = None) -> Environment:
     """Read and check the process's environment.
 
@@ -190,6 +206,7 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "run": run,
         "port": port,
         "portal_url": _url(env, "SLIPWAY_PORTAL_URL", f"http://localhost:{port}"),
+        "trusted_proxies": _networks(env, "SLIPWAY_TRUSTED_PROXIES"),
         "database_url": env.str("DATABASE_URL", default="") or f"sqlite:///{home / 'slipway.sqlite3'}",
         "redis_url": env.str("REDIS_URL", default="") or f"unix://{run / 'valkey.sock'}",
         "secret_key": _kept_secret(env, "SLIPWAY_SECRET_KEY", home / "secrets" / "secret_key"),

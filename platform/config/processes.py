@@ -28,6 +28,8 @@ class Service:
         ready: looks once, quickly, whether it does its work.
         stop_seconds: how long it may take to end after SIGTERM.
         late: nobody waits for it, so it starts once the others work and leaves them the processor until then.
+        variables: what it is given beside `environment`; secrets, which everybody on the machine could read in a
+            command line.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Service:
     ready: Callable[[], bool]
     stop_seconds: float = 15.0
     late: bool = False
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
 
 def environment(env: Environment) -> dict[str, str]:
@@ -109,15 +112,21 @@ def _beat(env: Environment) -> Service:
 
 
 def _gateway(env: Environment) -> Service:
-    secret = env.home / "secrets" / "internal_secret"
     command = (
         sys.executable, "-m", "gateway", "--host", "127.0.0.1", "--port", str(env.port),
         "--domain", env.domain, "--portal-url", env.portal_url, "--web", f"unix:{env.run / 'web.sock'}",
-        "--redis-url", env.redis_url, "--agents-socket", str(env.run / "agents" / "platform.sock"),
+        "--agents-socket", str(env.run / "agents" / "platform.sock"),
         "--admin", f"unix:{env.run / 'gateway-admin.sock'}", "--drain-seconds", "3",
-        *(("--secret-file", str(secret)) if secret.exists() else ()),
+        *(("--trusted-proxies", env.trusted_proxies) if env.trusted_proxies else ()),
     )  # fmt: skip
-    return Service("gateway", command, lambda: _tcp_get(env.port, env.domain, "/readyz"), 10)
+    variables = {
+        "SLIPWAY_GATEWAY_REDIS_URL": env.redis_url,
+        # The one that web found; a file would win over it.
+        "SLIPWAY_INTERNAL_SECRET": env.internal_secret,
+        "SLIPWAY_INTERNAL_SECRET_FILE": "",
+        "SLIPWAY_GATEWAY_SECRET_FILE": "",
+    }
+    return Service("gateway", command, lambda: _tcp_get(env.port, env.domain, "/readyz"), 10, variables=variables)
 
 
 class _UnixConnection(http.client.HTTPConnection):

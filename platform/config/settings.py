@@ -29,7 +29,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "axes",
-    "django_filters",
     "django_prometheus",
     "rest_framework",
     "drf_spectacular",
@@ -149,7 +148,7 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
     },
-    # The admin of Django and the interactive schema page bring inline styles of their own.
+    # Django's admin brings inline styles of its own.
     "EXCLUDE_URL_PREFIXES": ["/admin/"],
 }
 

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -21,6 +22,7 @@ from typing import IO
 
 from config.processes import Service
 
+# Bytes of a service's log; one more of that length is kept beside it.
 LONGEST_LOG = 20 * 1024 * 1024
 START_SECONDS = 60.0
 LONGEST_PAUSE = 30.0
@@ -92,10 +94,14 @@ def _die_with_parent() -> None:
 class Running:
     """One service while it runs, and its next try when it does not."""
 
-    def __init__(self, service: Service, environment: dict[str, str], logs: Path, root: Path) -> None:
+    def __init__(
+        self, service: Service, environment: dict[str, str], logs: Path, root: Path, *, longest_log: int = LONGEST_LOG
+    ) -> None:
         self.service = service
-        self._environment = environment
+        self._environment = {**environment, **service.variables}
         self._log = logs / f"{service.name}.log"
+        self._older_log = logs / f"{service.name}.log.1"
+        self._longest_log = longest_log
         self._root = root
         self._pause = 0.5
         self._not_before = 0.0
@@ -103,8 +109,8 @@ class Running:
 
     def start(self) -> None:
         """Start the process; its output goes to its log file."""
-        keep = self._log.exists() and self._log.stat().st_size < LONGEST_LOG
-        with self._log.open("ab" if keep else "wb") as log:
+        self._set_log_aside()
+        with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.service.command,
                 cwd=self._root,
@@ -116,21 +122,44 @@ class Running:
                 preexec_fn=_die_with_parent,
             )
 
+    def _log_is_long(self) -> bool:
+        return self._log.exists() and self._log.stat().st_size >= self._longest_log
+
+    def _set_log_aside(self) -> Path:
+        """While nobody writes: make room for a new log where this one is long; says where the last words are."""
+        if not self._log_is_long():
+            return self._log
+        self._log.replace(self._older_log)
+        return self._older_log
+
+    def _shorten_log(self) -> None:
+        """While the process writes, and goes on appending to the same file. What it writes meanwhile may be lost."""
+        if not self._log_is_long():
+            return
+        try:
+            shutil.copyfile(self._log, self._older_log)
+        except OSError:
+            # Perhaps there is no room for a second file: then the room is worth more than the log.
+            self._older_log.unlink(missing_ok=True)
+        os.truncate(self._log, 0)
+
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
     def tend(self, now: float, say: Callable[[str], None]) -> None:
-        """Start it again if it ended, with growing pauses; now is monotonic seconds."""
+        """Start it again if it ended, with growing pauses; now is monotonic seconds. Keeps its log short."""
         if self.alive:
+            self._shorten_log()
             return
         if self._not_before == 0.0:
             code = self.process.returncode if self.process else None
-            say(f"{self.service.name} ended unexpectedly (exit code {code}); starting it again. See {self._log}")
+            self._end_group()
+            words = self._set_log_aside()
+            say(f"{self.service.name} ended unexpectedly (exit code {code}); starting it again. See {words}")
             self._not_before = now + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
-            self._end_group()
         if now >= self._not_before:
             self._not_before = 0.0
             self.start()
@@ -182,8 +211,8 @@ class Supervisor:
     def _on_signal(self, _: int, __: FrameType | None) -> None:
         self._ended = True
 
-    def start(self) -> None:
-        """Start everything at once but what is late, and return when all of that works.
+    def start(self) -> bool:
+        """Start everything at once but what is late, and return when all of that works; False if told to end instead.
 
         Raises:
             CannotStart: something ended, or did not work within a minute.
@@ -202,6 +231,7 @@ class Supervisor:
                 name = waiting[0].service.name
                 raise CannotStart(f"{name} did not come up within a minute:\n{waiting[0].last_words()}")
             time.sleep(0.03)
+        return not self._ended
 
     def watch(self) -> None:
         """Start what is late, and keep everything running until told to end."""

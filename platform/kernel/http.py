@@ -10,21 +10,19 @@ from typing import Any, TypeVar
 import redis
 import structlog
 from django.core.exceptions import RequestDataTooBig
-from django.db import InterfaceError, OperationalError, connection
+from django.db import OperationalError, connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from kernel import errors
+from kernel import database, errors
 from kernel.redis import client
 
 log = structlog.get_logger(__name__)
+R = TypeVar("R", bound=HttpResponseBase)
 PROBLEM = "application/problem+json"
-BUSY = errors.ClusterFault(
-    "database_busy", "The database is busy.", "Nothing was changed. Try again in a few seconds.", retry_after=2
-)
 UNEXPECTED = errors.PlatformFault(
     "internal_error",
     "Something went wrong on our side.",
@@ -52,13 +50,17 @@ def problem(failure: errors.Failure, request_id: str = "") -> dict[str, Any]:
     return document
 
 
-def problem_response(failure: errors.Failure, request: HttpRequest) -> JsonResponse:
-    """The failure as an answer outside of the REST framework."""
-    document = problem(failure, request.META.get("slipway.request_id", ""))
-    response = JsonResponse(document, status=failure.status, content_type=PROBLEM)
+def _with_wait(response: R, failure: errors.Failure) -> R:
+    """The response, with the time after which to try again where that is known."""
     if failure.retry_after is not None:
         response["Retry-After"] = str(math.ceil(failure.retry_after))
     return response
+
+
+def problem_response(failure: errors.Failure, request: HttpRequest) -> JsonResponse:
+    """The failure as an answer outside of the REST framework."""
+    document = problem(failure, request.META.get("slipway.request_id", ""))
+    return _with_wait(JsonResponse(document, status=failure.status, content_type=PROBLEM), failure)
 
 
 def _first_message(detail: Any, field: str = "") -> tuple[str, str]:
@@ -110,9 +112,14 @@ def translate(error: BaseException) -> errors.Failure | None:
         return failure
     if isinstance(error, drf.APIException):
         return from_framework(error)
-    if isinstance(error, OperationalError | InterfaceError):
-        return BUSY
-    return None
+    return database.fault(error)
+
+
+def _log(failure: errors.Failure, error: BaseException) -> None:
+    """A failure that is not the caller's; at a higher level where it stays until somebody does something."""
+    if failure.status >= 500:
+        say = log.warning if failure.temporary else log.error
+        say("request_failed", problem_code=failure.code, detail=str(error), responsible=failure.responsible)
 
 
 def problem_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -122,13 +129,9 @@ def problem_handler(error: Exception, context: dict[str, Any]) -> Response | Non
         return None
     set_rollback()
     request: HttpRequest = context["request"]
-    if failure.status >= 500:
-        log.warning("request_failed", problem_code=failure.code, detail=str(error), responsible=failure.responsible)
-    response = Response(
-        problem(failure, request.META.get("slipway.request_id", "")), status=failure.status, content_type=PROBLEM
-    )
-    if failure.retry_after is not None:
-        response["Retry-After"] = str(math.ceil(failure.retry_after))
+    _log(failure, error)
+    document = problem(failure, request.META.get("slipway.request_id", ""))
+    response = _with_wait(Response(document, status=failure.status, content_type=PROBLEM), failure)
     if failure.status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="slipway"'
     return response
@@ -143,10 +146,7 @@ def failure_page(request: HttpRequest, failure: errors.Failure) -> HttpResponse:
     if _wants_json(request):
         return problem_response(failure, request)
     context = {"failure": failure, "request_id": request.META.get("slipway.request_id", "")}
-    response = render(request, "problem.html", context, status=failure.status)
-    if failure.retry_after is not None:
-        response["Retry-After"] = str(math.ceil(failure.retry_after))
-    return response
+    return _with_wait(render(request, "problem.html", context, status=failure.status), failure)
 
 
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001 - Django's signature.
@@ -187,8 +187,7 @@ class BusyDatabaseMiddleware:
         failure = translate(exception)
         if failure is None or isinstance(exception, Http404):
             return None
-        if failure.status >= 500:
-            log.warning("request_failed", problem_code=failure.code, detail=str(exception))
+        _log(failure, exception)
         return failure_page(request, failure)
 
 
@@ -230,14 +229,11 @@ def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's sig
     return JsonResponse(found, status=200 if found["database"] == "ok" else 503)
 
 
-V = TypeVar("V", bound=HttpResponseBase)
-
-
-def local_only(view: Callable[[HttpRequest], V]) -> Callable[[HttpRequest], V]:
+def local_only(view: Callable[[HttpRequest], R]) -> Callable[[HttpRequest], R]:
     """Keep a view from the world: what came through the gateway carries a forwarded address and gets 404."""
 
     @functools.wraps(view)
-    def guarded(request: HttpRequest) -> V:
+    def guarded(request: HttpRequest) -> R:
         if "X-Forwarded-For" in request.headers:
             raise Http404
         return view(request)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import time_machine
+from axes.models import AccessAttempt
 from django.contrib.auth.signals import user_logged_out
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
@@ -171,9 +172,23 @@ def test_guessing_is_stopped_for_that_name_and_address_only(owner: User, member:
         assert guess("owner", right) == 302
 
 
+@pytest.mark.parametrize("path", ["/sign-in", "/admin/login/"])
 @pytest.mark.parametrize("name", ["\x00", "x" * 5000, "", "🚀", "a\x00b"])
-def test_strange_names_are_only_wrong(db: None, name: str) -> None:
-    assert Client().post("/sign-in", {"username": name, "password": "x"}).status_code == 200
+def test_strange_names_are_only_wrong(db: None, name: str, path: str) -> None:
+    assert Client().post(path, {"username": name, "password": "x"}).status_code == 200
+    assert not AccessAttempt.objects.filter(username__startswith="xx").exists()
+
+
+@pytest.mark.parametrize(("name", "status"), [("boss", 302), ("owner", 200)])
+def test_the_admin_lets_administrators_in(admin: User, owner: User, name: str, status: int) -> None:
+    form = {"username": name, "password": f"{name} has a long password"}
+    assert Client().post("/admin/login/?next=/admin/", form).status_code == status
+
+
+@pytest.mark.parametrize("after", ["/sign-in", "/sign-in?next=/sign-in", "http://testserver/sign-in", "//evil.example"])
+def test_signing_in_never_leads_back_to_itself(owner_client: Client, after: str) -> None:
+    answer = owner_client.get("/sign-in", {"next": after})
+    assert (answer.status_code, answer["Location"]) == (302, "/")
 
 
 def test_a_session_is_gone_before_gateways_are_told(owner: User, owner_client: Client) -> None:

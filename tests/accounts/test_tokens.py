@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import time_machine
+from axes.models import AccessLog
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
@@ -106,5 +108,35 @@ def test_what_ended_long_ago_is_forgotten(owner: User) -> None:
     for days in (1, 60):
         long_ago = now - timedelta(days=100 if days == 60 else 0)
         services.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=days), now=long_ago)
-    assert services.forget_expired(now=now) == 1
+    services.forget_expired(now=now)
     assert ApiToken.objects.count() == 1
+
+
+def test_sessions_and_the_log_of_sign_ins_do_not_grow_for_ever(owner: User) -> None:
+    now = timezone.now()
+    form = {"username": "owner", "password": "owner has a long password"}
+    for days in (40, 0):
+        with time_machine.travel(now - timedelta(days=days)):
+            assert Client().post("/sign-in", form).status_code == 302
+    assert (Session.objects.count(), AccessLog.objects.count()) == (2, 2)
+    services.forget_expired(now=now)
+    assert (Session.objects.count(), AccessLog.objects.count()) == (1, 1)
+
+
+def test_the_admin_shows_and_deletes_tokens_and_nothing_else(admin: User, owner: User) -> None:
+    now = timezone.now()
+    token, _ = services.create_token(user=owner, name="mine", scopes=["read"], life=timedelta(days=1), now=now)
+    client = Client()
+    client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
+    there = "/admin/accounts/apitoken"
+    assert b"mine" in client.get(f"{there}/").content
+    assert b"mine" in client.get(f"{there}/{token.pk}/change/").content
+    new = {"name": "x", "expires_at_0": "2030-01-01", "expires_at_1": "00:00:00"}
+    assert client.get(f"{there}/add/").status_code == 403
+    assert client.post(f"{there}/add/", new).status_code == 403
+    assert (
+        client.post(f"{there}/{token.pk}/change/", {**new, "revoked_at_0": "", "revoked_at_1": ""}).status_code == 403
+    )
+    assert ApiToken.objects.get().name == "mine"
+    assert client.post(f"{there}/{token.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not ApiToken.objects.exists()

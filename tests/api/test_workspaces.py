@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from uuid import UUID, uuid4
 
 import pytest
@@ -25,6 +26,11 @@ from workspaces.services.runtimes import run_spec, runtime
 Factory = Callable[..., Workspace]
 Bearer = Callable[..., dict[str, str]]
 pytestmark = pytest.mark.django_db
+# Cursors that hold times which in UTC lie outside of what a time can be.
+OUTSIDE = [
+    b64encode(urlencode({"p": time}).encode()).decode()
+    for time in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
+]
 
 
 def test_create_answers_with_id_slug_state_and_url(api: Api, origin: git_repos.Repository) -> None:
@@ -147,10 +153,10 @@ def test_filters(api: Api, owner: User, workspace_factory: Factory) -> None:
     assert problem_of(api("GET", f"{LIST}?state=happy"), 400, "state_unknown")["field"] == "state"
 
 
-@pytest.mark.parametrize("cursor", ["x", "cD1ub3RhZGF0ZQ==", "bz0tMQ==", "cD0lMDA=", "cD0yMDI2LTEzLTAx"])
+@pytest.mark.parametrize("cursor", ["x", "cD1ub3RhZGF0ZQ==", "bz0tMQ==", "cD0lMDA=", "cD0yMDI2LTEzLTAx", *OUTSIDE])
 def test_a_cursor_must_be_one_of_ours(api: Api, owner: User, workspace_factory: Factory, cursor: str) -> None:
     workspace_factory(owner)
-    problem_of(api("GET", f"{LIST}?cursor={cursor}"), 404)
+    problem_of(api("GET", f"{LIST}?cursor={quote(cursor)}"), 404)
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "9" * 400, "%00", ""])
@@ -290,7 +296,18 @@ def test_logs(api: Api, owner: User, workspace_factory: Factory) -> None:
     finally:
         runtime().destroy_run(workspace.slug)
         runtime().destroy_volume(workspace.slug)
-    for run in ("-1", "x", "1e3", "9" * 30, "²", "%00"):
+    for run in (
+        "-1",
+        "x",
+        "1e3",
+        "9" * 30,
+        "²",
+        "%00",
+        "0" * 5000,
+        "0" * 5000 + "1",
+        "0" * 11 + "9" * 11,
+        "2147483648",
+    ):
         problem_of(api("GET", f"{workspace.pk}/logs?run={run}"), 400, "number_invalid")
 
 

@@ -229,6 +229,15 @@ async def test_answers_without_a_body_leave_the_connection_usable(stage: Stage, 
     writer.close()
 
 
+@pytest.mark.parametrize("host", ["demo.localhost", "localhost"])
+async def test_a_head_request_that_keeps_its_upstream_busy_holds_nobody_up(stage: Stage, host: str) -> None:
+    """A server may make the body that it must not send, and reads nothing before that is done."""
+    status, _, _ = await stage.ask("/sse", method="HEAD", headers=stage.headers(host))
+    assert status == 200
+    async with asyncio.timeout(5):
+        assert (await stage.ask("/next", headers=stage.headers(host)))[0] == 200
+
+
 async def test_http_1_0_gets_a_plain_body(stage: Stage) -> None:
     reader, writer = await stage.raw(
         f"GET /big?mega=1 HTTP/1.0\r\nHost: demo.localhost\r\nCookie: slipway_workspace={OWNER}\r\n\r\n".encode()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict
 
 from gateway.config import Config, ConfigError, read
 from tests.gateway.stage import EVENTS, OWNER, SECRET, StubWeb, Workspace, served, staged
@@ -174,19 +175,55 @@ async def test_a_thousand_connections_leave_nothing_behind(short_folder: Path) -
         await eventually_async(lambda: not stage.gateway.public.connections and not stage.workspace.open_sockets)
 
 
+TRUSTED = ["--trusted-proxies", "127.0.0.0/8,::1,10.0.0.0/8"]
+
+
 async def test_a_trusted_proxy_is_believed(short_folder: Path) -> None:
-    config = read(["--trusted-proxies", "127.0.0.0/8,::1", "--web", "unix:/x"], {"SLIPWAY_INTERNAL_SECRET": "s"})
+    config = read([*TRUSTED, "--web", "unix:/x"], {"SLIPWAY_INTERNAL_SECRET": "s"})
     async with staged(short_folder, trusted_proxies=config.trusted_proxies) as stage:
         headers = stage.headers(
-            X_Forwarded_For="10.0.0.1",
+            X_Forwarded_For="192.0.2.1",
             X_Forwarded_Proto="https",
             X_Forwarded_Host="demo.example",
             X_Request_ID="abc-12345",
         )
         seen = (await stage.ask(headers=headers))[2]["headers"]
-        assert seen["X-Forwarded-For"] == "10.0.0.1, 127.0.0.1"
+        assert seen["X-Forwarded-For"] == "192.0.2.1"
         assert (seen["X-Forwarded-Proto"], seen["X-Forwarded-Host"]) == ("https", "demo.example")
         assert seen["X-Request-ID"] == "abc-12345"
+
+
+@pytest.mark.parametrize(
+    ("claimed", "told"),
+    [
+        ([], "127.0.0.1"),
+        (["192.0.2.1"], "192.0.2.1"),
+        # What stands to the left of the first address that is no proxy of ours was said by the client.
+        (["198.51.100.7, 192.0.2.1"], "192.0.2.1"),
+        (["198.51.100.7", "192.0.2.1, 10.0.0.5"], "192.0.2.1"),
+        (["198.51.100.7,192.0.2.1 , 10.0.0.5,10.1.1.1"], "192.0.2.1"),
+        # Everybody on the way is ours: the first of them.
+        (["10.0.0.9, 10.0.0.5"], "10.0.0.9"),
+        (["192.0.2.1:4711"], "192.0.2.1"),
+        (["2001:DB8::1"], "2001:db8::1"),
+        (["[2001:db8::1]:4711"], "2001:db8::1"),
+        (["::ffff:192.0.2.1, ::ffff:10.0.0.5"], "192.0.2.1"),
+        # Not an address: whoever passed it on is the last that is known.
+        (["192.0.2.1, unknown, 10.0.0.5"], "10.0.0.5"),
+        (["\\x00"], "127.0.0.1"),
+        ([" , ,"], "127.0.0.1"),
+        (["fe80::1%25eth0"], "127.0.0.1"),
+    ],
+)
+@pytest.mark.parametrize("host", ["demo.localhost", "localhost"])
+async def test_one_address_is_told_that_no_client_can_choose(
+    short_folder: Path, claimed: list[str], told: str, host: str
+) -> None:
+    config = read([*TRUSTED, "--web", "unix:/x"], {"SLIPWAY_INTERNAL_SECRET": "s"})
+    async with staged(short_folder, trusted_proxies=config.trusted_proxies) as stage:
+        fields = [*stage.headers(host).items(), *(("X-Forwarded-For", value) for value in claimed)]
+        async with stage.session.get(stage.url(), headers=CIMultiDict(fields)) as answer:
+            assert (await answer.json())["headers"]["X-Forwarded-For"] == told
 
 
 def test_flags_win_over_the_environment(tmp_path: Path) -> None:

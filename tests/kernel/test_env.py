@@ -20,6 +20,8 @@ BAD: list[tuple[str, str]] = [
     ("SLIPWAY_PORTAL_URL", "localhost:8000"),
     ("SLIPWAY_PORTAL_URL", "ftp://example.com"),
     ("SLIPWAY_PORTAL_URL", "https://"),
+    ("SLIPWAY_TRUSTED_PROXIES", "127.0.0.1, everybody"),
+    ("SLIPWAY_TRUSTED_PROXIES", "10.0.0.1/8"),
     ("SLIPWAY_DEBUG", "maybe"),
     ("SLIPWAY_WEB_WORKERS", "0"),
     ("SLIPWAY_WORKER_THREADS", "-1"),

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.conftest import chromium
-from tests.support.platform import free_port
-from tests.support.valkey import ValkeyServer
+from tests.support.portal import Portal
 from tests.support.waiting import eventually
 
-ROOT = Path(__file__).resolve().parents[2]
 SLUG = "rocket-bcdfg"
 pytestmark = pytest.mark.browser
 ARGUMENTS = [
@@ -31,61 +24,6 @@ UNNAMED = """() => [...document.querySelectorAll('a, button, input:not([type=hid
   .filter((e) => e.checkVisibility())
   .filter((e) => !(e.ariaLabel || e.textContent.trim() || e.labels?.length || e.title))
   .map((e) => e.outerHTML)"""
-
-
-class Portal:
-    """The web process alone, with a data folder of its own."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="slq-")
-        self.port = free_port()
-        self.url = f"http://localhost:{self.port}"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLIPWAY_", "DJANGO_"))}
-        self._environment = {
-            **kept,
-            "SLIPWAY_HOME": self._folder.name,
-            "SLIPWAY_PORT": str(self.port),
-            "SLIPWAY_RUNTIME": "fake",
-            "SLIPWAY_ALLOW_FILE_REPOSITORIES": "true",
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
-            "DATABASE_URL": "",
-            "REDIS_URL": "",
-        }
-        run = Path(self._folder.name) / "run"
-        run.mkdir()
-        self._valkey = ValkeyServer(run)
-
-    def _python(self, *arguments: str) -> None:
-        subprocess.run([sys.executable, *arguments], cwd=ROOT, env=self._environment, check=True, capture_output=True)
-
-    def stage(self, what: str) -> None:
-        """See `tests.portal.stage`."""
-        self._python("-m", "tests.portal.stage", what)
-
-    def __enter__(self) -> Portal:
-        self._valkey.start()
-        self._python("manage.py", "migrate", "-v0")
-        command = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(self.port)]
-        self._process = subprocess.Popen(
-            [*command, "--timeout-graceful-shutdown", "1"],
-            cwd=ROOT, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        eventually(self._answers, timeout=30, what="the portal answers")
-        return self
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-        self._valkey.stop()
-        self._folder.cleanup()
 
 
 @pytest.fixture(scope="module")

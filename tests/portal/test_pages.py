@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.test import Client
@@ -109,12 +110,17 @@ def test_pages_follow_each_other_without_gaps(owner: User, owner_client: Client,
     assert set(seen) == made
 
 
-@pytest.mark.parametrize("after", ["x", "2026-01-01_x", "_", "2026-01-01T00:00:00_", "\x00", "9" * 300, "💥"])
+# In UTC these lie outside of what a time can be.
+OUTSIDE = [f"{time}_{UUID(int=0)}" for time in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")]
+
+
+@pytest.mark.parametrize("after", ["x", "2026-01-01_x", "_", "2026-01-01T00:00:00_", "\x00", "9" * 300, "💥", *OUTSIDE])
+@pytest.mark.parametrize(("path", "state"), [("/", "stopped"), ("/trash", "deleted")])
 def test_a_cursor_of_nonsense_is_the_first_page(
-    owner: User, owner_client: Client, workspace_factory: Factory, after: str
+    owner: User, owner_client: Client, workspace_factory: Factory, after: str, path: str, state: str
 ) -> None:
-    workspace_factory(owner)
-    answer = owner_client.get("/", {"after": after, "q": ""})
+    workspace_factory(owner, state=state, deleted_at=timezone.now())
+    answer = owner_client.get(path, {"after": after, "q": ""})
     assert b"rocket-bcdfg" in answer.content
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.test import AsyncClient
+from django.test import AsyncClient, RequestFactory
 from django.utils.safestring import mark_safe
 
 from accounts.models import User
@@ -161,7 +161,7 @@ async def test_a_stream_ends_with_its_answer() -> None:
             await asyncio.sleep(0)
             ended = True
 
-    content = aiter(StreamResponse(frames()))
+    content = aiter(StreamResponse(RequestFactory().get("/live"), 1, frames()))
     assert await anext(content) == b"one"
     await content.aclose()
     assert ended

@@ -55,20 +55,29 @@ class Platform:
         """The portal."""
         return f"http://localhost:{self.port}"
 
-    def start(self) -> float:
-        """Start it and wait for the sign-in link; returns how long that took, in seconds."""
-        began = time.monotonic()
+    def begin(self) -> None:
+        """Start it, and wait for nothing."""
         with (self.home / "up.out").open("wb") as out, (self.home / "up.err").open("ab") as err:
             self._process = subprocess.Popen(
                 [sys.executable, "manage.py", "up"], cwd=ROOT, env=self._environment, stdout=out, stderr=err
             )
+
+    def start(self) -> float:
+        """Start it and wait for the sign-in link; returns how long that took, in seconds."""
+        began = time.monotonic()
+        self.begin()
         self.link = eventually(self._link, timeout=90, what="the platform comes up")
         return time.monotonic() - began
+
+    @property
+    def said(self) -> str:
+        """What it told the person who started it."""
+        return (self.home / "up.err").read_text()
 
     def _link(self) -> str:
         assert self._process is not None
         if self._process.poll() is not None:
-            raise AssertionError(f"manage.py up ended:\n{(self.home / 'up.err').read_text()}")
+            raise AssertionError(f"manage.py up ended:\n{self.said}")
         return (self.home / "up.out").read_text().strip()
 
     def stop(self) -> None:

@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.authentication import signed_in
 from kernel.shapes import PROBLEMS
 from workspaces import selectors
 from workspaces.api import serializers as shapes
@@ -97,6 +98,6 @@ class WorkspaceEvents(APIView):
         workspace = selectors.workspace_of(request.user, workspace_id)
         after = resume_point(request)
         if request.accepted_media_type == EventStream.media_type:
-            return StreamResponse(follow(workspace, after))
+            return StreamResponse(request, signed_in(request).pk, follow(workspace, after))
         rows = selectors.events_of(workspace, after=after)
         return Response({"events": shapes.EventSerializer(rows, many=True).data})

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.core.exceptions import ValidationError
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -42,17 +41,20 @@ class Page(CursorPagination):
     page_size_query_param = "limit"
     ordering = ("-created_at", "-id")
 
-    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
-        """The rows of the page that the cursor names.
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """The place that the query names, if any.
 
         Raises:
             NotFound: it is no cursor of ours.
         """
+        cursor: Cursor | None = super().decode_cursor(request)
         try:
-            return super().paginate_queryset(queryset, request, view=view)
-        except (ValidationError, ValueError) as error:
             # The framework decodes a cursor, but does not look whether it holds a time.
+            if cursor is not None and cursor.position is not None:
+                selectors.moment(str(cursor.position))
+        except ValueError as error:
             raise NotFound("cursor_invalid", "There is no such page.", "Begin again without `cursor`.") from error
+        return cursor
 
 
 def _detail(workspace: Workspace, code: int = status.HTTP_200_OK, headers: dict[str, str] | None = None) -> Response:
@@ -212,7 +214,7 @@ def _whole_number(text: str | None, field: str) -> int | None:
     """A non-negative number below 2**31 from a query; None where it was not given."""
     if text is None or text == "":
         return None
-    if not text.isascii() or not text.isdigit() or int(text[:11]) >= 2**31:
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) >= 2**31:
         raise Invalid(
             "number_invalid", f"`{field}` must be a whole number.", "Correct it and send it again.", field=field
         )

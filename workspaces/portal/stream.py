@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 
 from accounts.models import User
 from kernel.errors import Failure, Unauthenticated
@@ -33,7 +33,7 @@ async def live(request: HttpRequest) -> HttpResponseBase:
     except Failure as failure:
         return problem_response(failure, request)
     query = Query(tidy(request.GET.get("q", "")), tidy(request.GET.get("after", "")))
-    return await _answer(request, lambda: list_picture(user, query), Wakeups(owner=user.pk))
+    return await _answer(request, lambda: list_picture(user, query), user)
 
 
 async def live_workspace(request: HttpRequest, slug: str, view: str) -> HttpResponseBase:
@@ -47,25 +47,22 @@ async def live_workspace(request: HttpRequest, slug: str, view: str) -> HttpResp
     def draw() -> Picture:
         return detail_picture(user, slug) if view == "detail" else start_picture(user, slug, path)
 
-    return await _answer(request, draw, Wakeups(owner=user.pk))
+    return await _answer(request, draw, user)
 
 
-async def _answer(request: HttpRequest, draw: Draw, wakeups: Wakeups) -> HttpResponseBase:
+async def _answer(request: HttpRequest, draw: Draw, user: User) -> HttpResponseBase:
     """The stream, or a problem when there is nothing to follow: a browser then stops asking."""
     seen = request.headers.get("Last-Event-ID") or request.GET.get("seen", "")
     try:
         first = await look(draw)
+        return StreamResponse(request, user.pk, follow(draw, first, seen, user))
     except Failure as failure:
-        await wakeups.close()
         return problem_response(failure, request)
-    if request.method == "HEAD":
-        await wakeups.close()
-        return HttpResponse(content_type="text/event-stream")
-    return StreamResponse(follow(draw, first, seen, wakeups))
 
 
-async def follow(draw: Draw, first: Picture, seen: str, wakeups: Wakeups) -> AsyncGenerator[bytes]:
+async def follow(draw: Draw, first: Picture, seen: str, user: User) -> AsyncGenerator[bytes]:
     """`part` frames for what is new; the last of a picture carries the picture's digest as its id."""
+    wakeups = Wakeups(owner=user.pk)
     clock = asyncio.get_running_loop().time
     ends = clock() + LONGEST_STREAM_SECONDS
     shown: Picture | None = first if seen == first.digest else None

@@ -65,10 +65,10 @@ class Command(BaseCommand):
             supervisor.install_signals()
             try:
                 self._say("Starting …")
-                supervisor.start()
-                self._welcome(began, accounts.create_sign_in_link(user=owner, now=timezone.now()) if link else "")
-                connection.close()
-                supervisor.watch()
+                if supervisor.start():
+                    self._welcome(began, accounts.create_sign_in_link(user=owner, now=timezone.now()) if link else "")
+                    connection.close()
+                    supervisor.watch()
             finally:
                 supervisor.stop()
                 self._say("Stopped. Workspaces that were running go on, and are found again at the next start.")
