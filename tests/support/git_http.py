@@ -46,6 +46,7 @@ class GitServer:
 
     Attributes:
         requests: number of requests by service: "info/refs", "git-upload-pack", "git-receive-pack".
+        authorizations: every Authorization header that came.
         bytes_sent: bytes of all answers together.
         stalled: set as soon as a transfer stands still because of `stall_after`.
         bytes_per_second: slows the packs down; None for full speed.
@@ -55,6 +56,7 @@ class GitServer:
         self.root = root
         self.root.mkdir(parents=True, exist_ok=True)
         self.requests: collections.Counter[str] = collections.Counter()
+        self.authorizations: set[str] = set()
         self.bytes_sent = 0
         self.bytes_per_second: int | None = None
         self.stalled = threading.Event()
@@ -148,6 +150,8 @@ class GitServer:
 
     def is_allowed(self, path: str, authorization: str | None) -> bool:
         """Whether this request may see this path."""
+        if authorization is not None:
+            self.authorizations.add(authorization)
         wanted = next((value for prefix, value in self._private.items() if path.startswith(prefix)), None)
         return wanted is None or authorization == wanted.header()
 

@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from kernel.errors import Forbidden, Invalid
@@ -46,24 +47,24 @@ class GitProvider:
     """Implements `port.Provider`.
 
     Args:
+        home: a folder of ours for git; see `git_process.Git`.
         allow_file: whether file URLs, so folders of this machine, may be read.
         blocked_hosts: patterns (`*` and `?`) of host names and addresses that are never asked. They are compared with
             what stands in the address, in any spelling of an IP address; a name in public DNS that points to a blocked
             address, or a redirect there, has to be stopped by the network (an egress policy).
         timeout: seconds for one question.
-        environment: see `git_process.Git`.
     """
 
     def __init__(
         self,
         *,
+        home: Path,
         allow_file: bool = False,
         blocked_hosts: Sequence[str] = BLOCKED_HOSTS,
         timeout: float = 10.0,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         protocols = ["https", "http", "ssh", *(["file"] if allow_file else [])]
-        self._git = Git(protocols, connect_timeout=max(1, int(timeout) - 1), environment=environment or {})
+        self._git = Git(protocols, home, connect_timeout=max(1, int(timeout) - 1))
         self._blocked = [pattern.casefold().strip("[]") for pattern in blocked_hosts]
         self._timeout = timeout
 

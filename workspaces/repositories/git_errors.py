@@ -110,6 +110,16 @@ def _denied(detail: str) -> Failure:
     )
 
 
+def _no_key(detail: str) -> Failure:
+    return Forbidden(
+        "repository_access_denied",
+        "The repository's server asks for an ssh key, and this platform has none.",
+        "Use the repository's https address.",
+        log_text=detail,
+        field="repo",
+    )
+
+
 def _no_repository(detail: str) -> Failure:
     return NotFound(
         "repository_not_a_repository",
@@ -142,6 +152,8 @@ _MEANINGS: tuple[tuple[tuple[str, ...], Callable[[str], Failure]], ...] = (
         ),
         _unreachable,
     ),
+    # In brackets ssh names the ways of signing in; git's own words about a file have none.
+    (("permission denied (",), _no_key),
     (
         (
             "authentication failed",

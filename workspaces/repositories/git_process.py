@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import selectors
+import shlex
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kernel.errors import ClusterFault
 
 MAX_ERROR_BYTES = 16 * 1024
+MAX_KNOWN_HOSTS_BYTES = 1024 * 1024
+"""Some thousand servers. Whoever may name an address adds to the file; a full one begins anew."""
+
 _CHUNK = 64 * 1024
 _LINE_BYTES = 400
 """On average at most: a hash, a tab and the longest name."""
@@ -41,17 +46,18 @@ class TimedOutError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Git:
-    """How git is run.
+    """How git is run: as nobody in particular, so that an address gets no more than what it shows to everybody.
 
     Attributes:
         protocols: what git itself may speak, whatever an address or a redirect says.
+        home: takes the place of the account's own home, whose ~/.netrc, keys and settings are the operator's. Made when
+            it is missing; ssh keeps there which servers it has seen.
         connect_timeout: seconds for ssh to reach a server.
-        environment: additions, such as proxies or `SSH_AUTH_SOCK`.
     """
 
     protocols: Sequence[str]
+    home: Path
     connect_timeout: int = 5
-    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def run(self, arguments: Sequence[str], *, timeout: float, max_lines: int) -> Output:
         """Run `git <arguments>` and collect up to `max_lines` lines.
@@ -82,14 +88,9 @@ class Git:
                 _end(process)
 
     def _environment(self, program: str) -> dict[str, str]:
-        ssh = (
-            "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o NumberOfPasswordPrompts=0 "
-            f"-o ConnectTimeout={self.connect_timeout}"
-        )
         return {
             "PATH": f"{Path(program).parent}{os.pathsep}{os.defpath}",
-            "HOME": str(Path.home()),
-            **self.environment,
+            "HOME": str(self.home),
             # Messages are told apart by their words.
             "LC_ALL": "C",
             "GIT_ALLOW_PROTOCOL": ":".join(self.protocols),
@@ -97,10 +98,29 @@ class Git:
             # An answer to every question for a user name or password: nothing.
             "GIT_ASKPASS": "true",
             "SSH_ASKPASS": "true",
-            "GIT_SSH_COMMAND": ssh,
+            "GIT_SSH_COMMAND": self._ssh(),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
+
+    def _ssh(self) -> str:
+        # ssh asks the system for the account's home and passes HOME over: each thing that lies there is named.
+        known_hosts = str(self._known_hosts()).replace("%", "%%")
+        options = [
+            *("BatchMode=yes", "NumberOfPasswordPrompts=0", f"ConnectTimeout={self.connect_timeout}"),
+            *("IdentitiesOnly=yes", "IdentityFile=none", "IdentityAgent=none"),
+            *("StrictHostKeyChecking=accept-new", f'UserKnownHostsFile="{known_hosts}"'),
+        ]
+        return shlex.join(["ssh", "-F", os.devnull, *(part for option in options for part in ("-o", option))])
+
+    def _known_hosts(self) -> Path:
+        file = self.home / "known_hosts"
+        # Without the folder git has no home at all, which is as good; ssh then remembers nothing.
+        with contextlib.suppress(OSError):
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if file.stat().st_size > MAX_KNOWN_HOSTS_BYTES:
+                file.unlink()
+        return file
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
