@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel.errors import Failure, Forbidden
+from kernel.errors import Failure, Forbidden, Invalid
+from tests.repositories.conftest import git
 from tests.support.git_http import Credentials, GitServer
 from workspaces.repositories.git import GitProvider
 from workspaces.repositories.parse import parse
@@ -101,3 +102,101 @@ def test_known_hosts_do_not_grow_for_ever(home: Path, ssh_asked: Path) -> None:
         with pytest.raises(Failure):
             resolve(home, "git@127.0.0.1:op/priv.git")
         assert known.exists() is kept
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[GitServer]:
+    """A server that nobody named."""
+    with GitServer(tmp_path / "elsewhere") as running:
+        yield running
+
+
+def test_a_redirect_is_told_and_not_followed(server: GitServer, other: GitServer, home: Path) -> None:
+    moved = other.create_repository("new/app", {"a": "b"})
+    server.redirect("team/app.git", moved.url)
+    with pytest.raises(Invalid) as refused:
+        resolve(home, f"{server.url}/team/app.git")
+    assert refused.value.code == "repository_moved"
+    assert moved.url in refused.value.user_text
+    assert not other.requests
+    assert resolve(home, moved.url).commit == moved.head()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "{other}/sign-in?back=info/refs#",
+        "{other}/any?query#",
+        "http://169.254.169.254/latest",
+        "http://ada:hunter2@127.0.0.1/a",
+        "file:///etc",
+        "ext::id",
+        "/",
+        "http://[/a",
+    ],
+)
+def test_a_redirect_to_what_could_not_be_typed_is_not_repeated(
+    target: str, server: GitServer, other: GitServer, home: Path
+) -> None:
+    server.redirect("team/app.git", target.format(other=other.url))
+    with pytest.raises(Failure) as refused:
+        resolve(home, f"{server.url}/team/app.git")
+    assert refused.value.code == "repository_redirects"
+    assert refused.value.next_step
+    shown = refused.value.user_text + refused.value.next_step
+    assert not any(word in shown for word in ("127.0.0.1", "169.254", "hunter2", "etc"))
+    assert not other.requests
+
+
+def test_a_missing_suffix_that_the_server_asks_for_is_added(server: GitServer, home: Path, tmp_path: Path) -> None:
+    """As GitLab does: what is kept is the address that is cloned without a redirect."""
+    repository = server.create_repository("team/app", {"a": "b"}, branches={"next": {"c": "d"}})
+    server.redirect("team/app", repository.url)
+    typed = f"{server.url}/team/app"
+    found = resolve(home, typed)
+    assert (found.metadata.clone_url, found.metadata.full_name) == (repository.url, "team/app")
+    assert found.commit == repository.head()
+    branches = GitProvider(home=home).branches(parse(typed, allow_file=False))
+    assert [one.name for one in branches] == ["main", "next"]
+    git(tmp_path, "-c", "http.followRedirects=false", "clone", "--quiet", found.metadata.clone_url, "copy")
+
+
+def test_a_server_that_redirects_for_ever(server: GitServer, home: Path) -> None:
+    server.redirect("team/app", f"{server.url}/team/app.git")
+    server.redirect("team/app.git", f"{server.url}/team/app.git.git")
+    with pytest.raises(Failure) as refused:
+        resolve(home, f"{server.url}/team/app")
+    assert refused.value.code == "repository_moved"
+
+
+def test_a_name_is_as_good_as_the_addresses_it_stands_for(server: GitServer, home: Path) -> None:
+    repository = server.create_repository("team/app", {"a": "b"})
+    by_name = parse(repository.url.replace("127.0.0.1", "localhost"), allow_file=False)
+    assert GitProvider(home=home).resolve(by_name).commit == repository.head()
+    server.requests.clear()
+    guarded = GitProvider(home=home, blocked_hosts=["127.*", "::1"])
+    for address in (by_name.clone_url, "ssh://git@localhost/a", "git@localhost:a/b"):
+        with pytest.raises(Forbidden) as refused:
+            guarded.resolve(parse(address, allow_file=False))
+        assert refused.value.code == "repository_host_blocked"
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://169.254.0.7/a/b",
+        "http://[fe80::1]/a/b",
+        "http://[::ffff:a9fe:a9fe]/a/b",
+        "http://[2002:a9fe:a9fe::1]/a/b",
+        "http://[64:ff9b::a9fe:a9fe]/a/b",
+        "http://0251.0376.0251.0376/a/b",
+        "http://[fd20:ce::254]/a/b",
+        "http://168.63.129.16/a/b",
+        "git@[fe80::1]:a/b",
+    ],
+)
+def test_link_local_and_metadata_addresses_are_refused_whatever_is_set(address: str, home: Path) -> None:
+    with pytest.raises(Forbidden) as refused:
+        GitProvider(home=home, blocked_hosts=[]).resolve(parse(address, allow_file=False))
+    assert refused.value.code == "repository_host_blocked"

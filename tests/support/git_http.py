@@ -62,6 +62,7 @@ class GitServer:
         self.stalled = threading.Event()
         self.closing = threading.Event()
         self._private: dict[str, Credentials] = {}
+        self._redirects: dict[str, str] = {}
         self._stall_after: int | None = None
         self._go_on = threading.Event()
         self._failures: collections.Counter[int] = collections.Counter()
@@ -113,6 +114,18 @@ class GitServer:
         if credentials is not None:
             self._private[f"/{name}.git"] = credentials
         return repository
+
+    def redirect(self, name: str, target: str) -> None:
+        """Answer what is asked below `<url>/<name>/` with 302: to the same below `target`, or, where that ends in "#",
+        to just there."""
+        self._redirects[f"/{name}/"] = target
+
+    def redirected(self, path: str) -> str | None:
+        """Where this path and query are sent on to, if anywhere."""
+        for start, target in self._redirects.items():
+            if path.startswith(start):
+                return target[:-1] if target.endswith("#") else f"{target}/{path.removeprefix(start)}"
+        return None
 
     def stall_after(self, count: int) -> None:
         """Let each pack stand still after this many bytes, until `go_on`."""
@@ -208,6 +221,10 @@ class _Handler(BaseHTTPRequestHandler):
         failure = server.take_failure()
         if failure is not None:
             self.send_error(failure)
+        elif (target := server.redirected(self.path)) is not None:
+            self.send_response(302)
+            self.send_header("Location", target)
+            self.end_headers()
         elif not server.is_allowed(parts.path, self.headers.get("Authorization")):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')

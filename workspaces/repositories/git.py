@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import re
-import socket
+import time
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from kernel.errors import Forbidden, Invalid
-from workspaces.repositories import git_errors
+from kernel.errors import Failure, Invalid
+from workspaces.repositories import git_errors, hosts, redirects
 from workspaces.repositories.branch_names import is_branch_name, validate_branch
 from workspaces.repositories.faults import empty_repository, missing_branch
-from workspaces.repositories.git_process import Git, TimedOutError
+from workspaces.repositories.git_process import Git
+from workspaces.repositories.hosts import Server
+from workspaces.repositories.parse import parse
 from workspaces.repositories.port import (
     Branch,
     Credential,
@@ -24,9 +23,7 @@ from workspaces.repositories.port import (
     Resolved,
     Suggestion,
 )
-
-BLOCKED_HOSTS = ("169.254.*", "metadata.google.internal", "metadata.goog", "fd00:ec2::254", "100.100.100.200")
-"""Cloud metadata services, which give out credentials of the machine we run on."""
+from workspaces.repositories.processes import Output, TimedOutError
 
 MAX_REFS = 50_000
 """Branches and tags looked at. The Linux kernel has about a thousand, the largest known monorepos some ten thousand."""
@@ -35,9 +32,19 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Refs:
-    """What ls-remote found: branch heads by name, where HEAD points to, and whether there was more."""
+class _Listing:
+    """What ls-remote printed, the address that printed it, and whether there was more."""
 
+    clone_url: str
+    text: str
+    cut: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Refs:
+    """What ls-remote found: branch heads by name, where HEAD points to, the address, and whether there was more."""
+
+    clone_url: str
     heads: Mapping[str, str]
     default_branch: str
     cut: bool
@@ -49,9 +56,7 @@ class GitProvider:
     Args:
         home: a folder of ours for git; see `git_process.Git`.
         allow_file: whether file URLs, so folders of this machine, may be read.
-        blocked_hosts: patterns (`*` and `?`) of host names and addresses that are never asked. They are compared with
-            what stands in the address, in any spelling of an IP address; a name in public DNS that points to a blocked
-            address, or a redirect there, has to be stopped by the network (an egress policy).
+        blocked_hosts: patterns (`*` and `?`) of names and addresses that are never asked; see `hosts.check`.
         timeout: seconds for one question.
     """
 
@@ -60,12 +65,12 @@ class GitProvider:
         *,
         home: Path,
         allow_file: bool = False,
-        blocked_hosts: Sequence[str] = BLOCKED_HOSTS,
+        blocked_hosts: Sequence[str] = (),
         timeout: float = 10.0,
     ) -> None:
         protocols = ["https", "http", "ssh", *(["file"] if allow_file else [])]
         self._git = Git(protocols, home, connect_timeout=max(1, int(timeout) - 1))
-        self._blocked = [pattern.casefold().strip("[]") for pattern in blocked_hosts]
+        self._blocked = tuple(blocked_hosts)
         self._timeout = timeout
 
     def resolve(self, ref: RepositoryRef, *, branch: str | None = None) -> Resolved:
@@ -87,7 +92,7 @@ class GitProvider:
                 field="repo",
             )
         name = value or refs.default_branch
-        commit = refs.heads.get(name) or (self._one(ref, name) if refs.cut else None)
+        commit = refs.heads.get(name) or (self._one(refs.clone_url, name) if refs.cut else None)
         if commit is None:
             raise missing_branch(name, list(refs.heads), refs.default_branch)
         return Resolved(metadata, f"refs/heads/{name}", name, commit)
@@ -110,10 +115,10 @@ class GitProvider:
         return None
 
     def _refs(self, ref: RepositoryRef) -> _Refs:
-        text, cut = self._ls_remote(ref, "HEAD", "refs/heads/*", max_lines=MAX_REFS)
+        listing = self._ls_remote(ref.clone_url, "HEAD", "refs/heads/*", max_lines=MAX_REFS)
         heads: dict[str, str] = {}
         default = head = ""
-        for line in text.splitlines():
+        for line in listing.text.splitlines():
             commit, _, name = line.partition("\t")
             if name == "HEAD" and commit.startswith("ref: "):
                 default = commit.removeprefix("ref: ").removeprefix("refs/heads/")
@@ -123,58 +128,64 @@ class GitProvider:
                 short = name.removeprefix("refs/heads/")
                 if is_branch_name(short):
                     heads[short] = commit
-        return _Refs(heads, default if default in heads else _guess_default(heads, head), cut)
+        default = default if default in heads else _guess_default(heads, head)
+        return _Refs(listing.clone_url, heads, default, listing.cut)
 
-    def _one(self, ref: RepositoryRef, branch: str) -> str | None:
-        text, _ = self._ls_remote(ref, f"refs/heads/{branch}", max_lines=100)
-        for line in text.splitlines():
+    def _one(self, clone_url: str, branch: str) -> str | None:
+        for line in self._ls_remote(clone_url, f"refs/heads/{branch}", max_lines=100).text.splitlines():
             commit, _, name = line.partition("\t")
             if name == f"refs/heads/{branch}" and _COMMIT.fullmatch(commit):
                 return commit
         return None
 
-    def _ls_remote(self, ref: RepositoryRef, *patterns: str, max_lines: int) -> tuple[str, bool]:
-        self._check_host(ref.clone_url)
+    def _ls_remote(self, clone_url: str, *patterns: str, max_lines: int) -> _Listing:
+        question = _Question(self._git, patterns, max_lines, time.monotonic() + self._timeout, self._blocked)
         try:
-            output = self._git.run(
-                ["ls-remote", "--symref", "--", ref.clone_url, *patterns], timeout=self._timeout, max_lines=max_lines
-            )
+            options = question.allowed(clone_url)
+            while redirects.refused((output := question.ask(clone_url, options)).stderr):
+                target = question.target(clone_url, options)
+                # GitLab has each repository at an address with the suffix, and redirects those who leave it out.
+                if clone_url.endswith(".git") or target != f"{clone_url}.git":
+                    raise git_errors.redirected(target)
+                clone_url = target
         except TimedOutError as error:
             raise git_errors.timed_out() from error
         if output.code:
-            raise git_errors.failure(output.stderr.replace(ref.clone_url, ""))
-        return output.stdout, output.cut
-
-    def _check_host(self, clone_url: str) -> None:
-        spellings = _spellings(_host(clone_url))
-        if any(fnmatchcase(host, pattern) for host in spellings for pattern in self._blocked):
-            raise Forbidden(
-                "repository_host_blocked",
-                "This server may not be used for repositories here.",
-                "Use another server, or ask the administrator to allow it.",
-                field="repo",
-            )
+            raise git_errors.failure(output.stderr.replace(clone_url, ""))
+        return _Listing(clone_url, output.stdout, output.cut)
 
 
-def _host(clone_url: str) -> str:
-    if "://" in clone_url:
-        return (urlsplit(clone_url).hostname or "").casefold().rstrip(".")
-    return clone_url.partition("@")[2].partition(":")[0].casefold().rstrip(".")
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Question:
+    """One question, put to as many addresses as it takes, until a time by `time.monotonic`."""
 
+    git: Git
+    patterns: Sequence[str]
+    max_lines: int
+    deadline: float
+    blocked: Sequence[str]
 
-def _spellings(host: str) -> list[str]:
-    """The host and, where it is an IP address in any notation that the C library takes, its usual form."""
-    found = [host]
-    try:
-        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(socket.inet_aton(host))
-    except OSError:
+    def allowed(self, clone_url: str) -> list[str]:
+        """Options for asking this address; see `hosts.check`, also for what is raised."""
+        return hosts.check(Server.of(clone_url), blocked=self.blocked, timeout=self._left())
+
+    def ask(self, clone_url: str, options: Sequence[str], *, trace: bool = False) -> Output:
+        """The answer, whatever it is."""
+        arguments = [*options, "ls-remote", "--symref", "--", clone_url, *self.patterns]
+        return self.git.run(arguments, timeout=self._left(), max_lines=self.max_lines, trace=trace)
+
+    def target(self, clone_url: str, options: Sequence[str]) -> str:
+        """Where the server redirects to, as it would be understood if it had been typed; empty where it is refused."""
+        named = redirects.target(self.ask(clone_url, options, trace=True).stderr, clone_url)
         try:
-            address = ipaddress.IPv6Address(host.strip("[]"))
-        except ValueError:
-            return found
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return [*found, str(address)]
+            found = parse(named, allow_file=False).clone_url
+            self.allowed(found)
+        except Failure:
+            return ""
+        return found
+
+    def _left(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
 
 
 def _guess_default(heads: Mapping[str, str], head: str) -> str:
@@ -185,13 +196,14 @@ def _guess_default(heads: Mapping[str, str], head: str) -> str:
 
 
 def _metadata(ref: RepositoryRef, refs: _Refs) -> RepositoryMetadata:
-    is_web = ref.clone_url.startswith(("https://", "http://"))
+    url = refs.clone_url
+    is_web = url.startswith(("https://", "http://"))
     return RepositoryMetadata(
         provider="git",
-        external_id=ref.clone_url,
+        external_id=url,
         full_name=ref.full_name,
-        clone_url=ref.clone_url,
-        web_url=ref.clone_url.removesuffix(".git") if is_web else "",
+        clone_url=url,
+        web_url=url.removesuffix(".git") if is_web else "",
         default_branch=refs.default_branch,
         visibility="unknown",
         description="",

@@ -37,7 +37,20 @@ def timed_out() -> ClusterFault:
     )
 
 
-def _unknown_host(detail: str) -> Failure:
+def redirected(address: str) -> Invalid:
+    """The server sends git on to another address, or, where that is empty, to what is no address to clone from."""
+    if not address:
+        return Invalid(
+            "repository_redirects",
+            "The server answers at this address, but only sends on to another page, such as one for signing in.",
+            "Use the address you would give to “git clone”. If the repository is private, it cannot be read from here.",
+            field="repo",
+        )
+    return Invalid("repository_moved", f"This address redirects to {address}.", "Use that one instead.", field="repo")
+
+
+def unknown_host(detail: str) -> UserFault:
+    """No server has the name in the address."""
     return UserFault(
         "repository_host_unknown",
         "There is no server of that name.",
@@ -132,7 +145,7 @@ def _no_repository(detail: str) -> Failure:
 
 # In this order: ssh ends every failure with "Could not read from remote repository", curl puts the cause first.
 _MEANINGS: tuple[tuple[tuple[str, ...], Callable[[str], Failure]], ...] = (
-    (("could not resolve", "name or service not known", "temporary failure in name resolution"), _unknown_host),
+    (("could not resolve", "name or service not known", "temporary failure in name resolution"), unknown_host),
     (("host key verification failed", "host identification has changed"), _host_key),
     (("ssl", "certificate", "gnutls", "tls"), _certificate),
     (("transport '' not allowed",), _transport),

@@ -1,47 +1,23 @@
-"""Running git against an address that somebody typed: no prompts, no helpers, a time limit and bounded output."""
+"""How git is run against an address that somebody typed: no prompts, no helpers, no redirects, nobody's rights."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import os
-import selectors
 import shlex
 import shutil
-import signal
-import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from kernel.errors import ClusterFault
+from workspaces.repositories import processes
+from workspaces.repositories.processes import Output
 
-MAX_ERROR_BYTES = 16 * 1024
 MAX_KNOWN_HOSTS_BYTES = 1024 * 1024
 """Some thousand servers. Whoever may name an address adds to the file; a full one begins anew."""
 
-_CHUNK = 64 * 1024
-_LINE_BYTES = 400
-"""On average at most: a hash, a tab and the longest name."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Output:
-    """What git printed.
-
-    Attributes:
-        code: exit code; 0 as well where we ended git because it had printed enough.
-        cut: whether there was more.
-    """
-
-    code: int
-    stdout: str
-    stderr: str
-    cut: bool
-
-
-class TimedOutError(Exception):
-    """git took too long and was ended, with everything it had started."""
+MAX_OUTPUT_BYTES = 8 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,8 +35,11 @@ class Git:
     home: Path
     connect_timeout: int = 5
 
-    def run(self, arguments: Sequence[str], *, timeout: float, max_lines: int) -> Output:
+    def run(self, arguments: Sequence[str], *, timeout: float, max_lines: int, trace: bool = False) -> Output:
         """Run `git <arguments>` and collect up to `max_lines` lines.
+
+        Args:
+            trace: let the error output tell of each header that a server sends.
 
         Raises:
             TimedOutError: after `timeout` seconds.
@@ -71,21 +50,18 @@ class Git:
             raise ClusterFault(
                 "git_missing", "Git is not installed on the server.", "Ask the administrator to install git."
             )
-        command = [program, "-c", "credential.helper=", *arguments]
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self._environment(program),
-            cwd="/",
-            start_new_session=True,
-        ) as process:
-            try:
-                return _collect(process, time.monotonic() + timeout, max_lines)
-            finally:
-                # Also after success: ssh or a remote helper may outlive git itself.
-                _end(process)
+        # Whoever answers an address that was checked must not choose another one that was not.
+        options = ["-c", "credential.helper=", "-c", "http.followRedirects=false"]
+        environment = self._environment(program) | (
+            {"GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"} if trace else {}
+        )
+        return processes.run(
+            [program, *options, *arguments],
+            environment=environment,
+            timeout=timeout,
+            max_lines=max_lines,
+            max_bytes=MAX_OUTPUT_BYTES,
+        )
 
     def _environment(self, program: str) -> dict[str, str]:
         return {
@@ -121,64 +97,3 @@ class Git:
             if file.stat().st_size > MAX_KNOWN_HOSTS_BYTES:
                 file.unlink()
         return file
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-class _Printed:
-    """What the process has printed so far."""
-
-    def __init__(self, process: subprocess.Popen[bytes], max_lines: int) -> None:
-        self._process = process
-        self._max_lines = max_lines
-        self._out, self._err, self._lines = bytearray(), bytearray(), 0
-
-    def take(self, stream: object, chunk: bytes) -> None:
-        if stream is self._process.stdout:
-            self._out += chunk
-            self._lines += chunk.count(b"\n")
-        elif len(self._err) < MAX_ERROR_BYTES:
-            self._err += chunk
-
-    def is_enough(self) -> bool:
-        return self._lines > self._max_lines or len(self._out) > self._max_lines * _LINE_BYTES
-
-    def output(self, code: int, *, cut: bool) -> Output:
-        lines = bytes(self._out).split(b"\n")[: self._max_lines]
-        return Output(code, _text(b"\n".join(lines)), _text(self._err), cut)
-
-
-def _collect(process: subprocess.Popen[bytes], deadline: float, max_lines: int) -> Output:
-    printed = _Printed(process, max_lines)
-    with selectors.DefaultSelector() as selector:
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map():
-            for key in _ready(selector, deadline):
-                chunk = os.read(key.fd, _CHUNK)
-                printed.take(key.fileobj, chunk)
-                if not chunk:
-                    selector.unregister(key.fileobj)
-            if printed.is_enough():
-                return printed.output(0, cut=True)
-    try:
-        return printed.output(process.wait(max(0.0, deadline - time.monotonic())), cut=False)
-    except subprocess.TimeoutExpired as error:
-        raise TimedOutError from error
-
-
-def _ready(selector: selectors.BaseSelector, deadline: float) -> list[selectors.SelectorKey]:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimedOutError
-    return [key for key, _ in selector.select(left)]
-
-
-def _text(data: bytes | bytearray) -> str:
-    return bytes(data).decode("utf-8", "surrogateescape")

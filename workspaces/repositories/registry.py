@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from workspaces.repositories.cache import Cache, NoCache
-from workspaces.repositories.git import BLOCKED_HOSTS, GitProvider
+from workspaces.repositories.git import GitProvider
 from workspaces.repositories.github import GitHubProvider
 from workspaces.repositories.parse import parse
 from workspaces.repositories.port import Branch, Credential, Provider, RepositoryRef, Resolved, Suggestion
@@ -34,7 +34,7 @@ class RepositoryConfig:
     allow_file: bool = False
     github_timeout: float = 6.0
     git_timeout: float = 10.0
-    blocked_hosts: tuple[str, ...] = BLOCKED_HOSTS
+    blocked_hosts: tuple[str, ...] = ()
 
 
 class Providers:
