@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 import stat
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typing_extensions import override
 
-from kernel.errors import Failure, Forbidden, Invalid
+from kernel.errors import Failure, Forbidden, Invalid, TooMany
 from tests.repositories.conftest import git
 from tests.support.git_http import Credentials, GitServer
-from workspaces.repositories.git import GitProvider
+from workspaces.repositories.git import MOST_AT_ONCE, GitProvider
 from workspaces.repositories.parse import parse
 from workspaces.repositories.port import Resolved
 
@@ -200,3 +207,66 @@ def test_link_local_and_metadata_addresses_are_refused_whatever_is_set(address: 
     with pytest.raises(Forbidden) as refused:
         GitProvider(home=home, blocked_hosts=[]).resolve(parse(address, allow_file=False))
     assert refused.value.code == "repository_host_blocked"
+
+
+@pytest.fixture
+def tarpit() -> Iterator[socket.socket]:
+    """A server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
+        listening.settimeout(20)
+        yield listening
+
+
+def test_only_so_many_servers_are_asked_at_once(server: GitServer, tarpit: socket.socket, home: Path) -> None:
+    asked = GitProvider(home=home, timeout=60.0)
+    repository = server.create_repository("team/app", {"a": "b"})
+    slow = parse(f"http://127.0.0.1:{tarpit.getsockname()[1]}/a/b", allow_file=False)
+    fast = parse(repository.url, allow_file=False)
+    with contextlib.ExitStack() as open_ones, ThreadPoolExecutor(MOST_AT_ONCE) as threads:
+        waiting = [threads.submit(asked.resolve, slow) for _ in range(MOST_AT_ONCE)]
+        connections = [open_ones.enter_context(tarpit.accept()[0]) for _ in waiting]
+        with pytest.raises(TooMany) as refused:
+            asked.resolve(fast)
+        assert (refused.value.code, refused.value.temporary) == ("repositories_busy", True)
+        assert refused.value.retry_after
+        assert refused.value.next_step
+        connections.pop().close()
+        assert asked.resolve(fast).commit == repository.head()
+        open_ones.close()
+        for one in waiting:
+            assert isinstance(one.exception(), Failure)
+
+
+class _Flood(BaseHTTPRequestHandler):
+    """Lists branches for as long as somebody listens, in git's own protocol (gitprotocol-pack(5))."""
+
+    def do_GET(self) -> None:
+        names = [f"{number:040x} refs/heads/{'x' * 900}{number}\n" for number in range(1000)]
+        listing = "".join(f"{len(line) + 4:04x}{line}" for line in names).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
+        self.end_headers()
+        self.wfile.write(b"001e# service=git-upload-pack\n0000")
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(listing)
+
+    @override
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silent."""
+
+
+def test_a_listing_without_end_ends_git_and_not_the_machine(home: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Flood) as flood:
+        thread = threading.Thread(target=flood.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            with pytest.raises(Failure) as refused:
+                GitProvider(home=home, timeout=60.0).resolve(
+                    parse(f"http://127.0.0.1:{flood.server_port}/a/b", allow_file=False)
+                )
+        finally:
+            flood.shutdown()
+            thread.join()
+    assert refused.value.code == "repository_too_large"
+    assert refused.value.next_step

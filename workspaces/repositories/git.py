@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kernel.errors import Failure, Invalid
+from kernel.errors import Failure, Invalid, TooMany
 from workspaces.repositories import git_errors, hosts, redirects
 from workspaces.repositories.branch_names import is_branch_name, validate_branch
 from workspaces.repositories.faults import empty_repository, missing_branch
@@ -28,6 +30,10 @@ from workspaces.repositories.processes import Output, TimedOutError
 MAX_REFS = 50_000
 """Branches and tags looked at. The Linux kernel has about a thousand, the largest known monorepos some ten thousand."""
 
+MOST_AT_ONCE = 8
+"""Questions under way in one process, each with its tree of processes and what it buffers (`git_process`)."""
+
+_WAIT_FOR_TURN = 1.0  # Seconds.
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -72,6 +78,7 @@ class GitProvider:
         self._git = Git(protocols, home, connect_timeout=max(1, int(timeout) - 1))
         self._blocked = tuple(blocked_hosts)
         self._timeout = timeout
+        self._turns = threading.BoundedSemaphore(MOST_AT_ONCE)
 
     def resolve(self, ref: RepositoryRef, *, branch: str | None = None) -> Resolved:
         """See `port.Provider`. A commit must be given in full, and is not checked: git has no way to ask for it."""
@@ -139,20 +146,30 @@ class GitProvider:
         return None
 
     def _ls_remote(self, clone_url: str, *patterns: str, max_lines: int) -> _Listing:
-        question = _Question(self._git, patterns, max_lines, time.monotonic() + self._timeout, self._blocked)
-        try:
-            options = question.allowed(clone_url)
-            while redirects.refused((output := question.ask(clone_url, options)).stderr):
-                target = question.target(clone_url, options)
-                # GitLab has each repository at an address with the suffix, and redirects those who leave it out.
-                if clone_url.endswith(".git") or target != f"{clone_url}.git":
-                    raise git_errors.redirected(target)
-                clone_url = target
-        except TimedOutError as error:
-            raise git_errors.timed_out() from error
+        with self._turn():
+            question = _Question(self._git, patterns, max_lines, time.monotonic() + self._timeout, self._blocked)
+            try:
+                clone_url, output = question.follow(clone_url)
+            except TimedOutError as error:
+                raise git_errors.timed_out() from error
         if output.code:
             raise git_errors.failure(output.stderr.replace(clone_url, ""))
         return _Listing(clone_url, output.stdout, output.cut)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._turns.acquire(timeout=_WAIT_FOR_TURN):
+            raise TooMany(
+                "repositories_busy",
+                "Too many repositories are being looked up at the moment.",
+                "Try again in a few seconds.",
+                retry_after=3,
+                field="repo",
+            )
+        try:
+            yield
+        finally:
+            self._turns.release()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -168,6 +185,17 @@ class _Question:
     def allowed(self, clone_url: str) -> list[str]:
         """Options for asking this address; see `hosts.check`, also for what is raised."""
         return hosts.check(Server.of(clone_url), blocked=self.blocked, timeout=self._left())
+
+    def follow(self, clone_url: str) -> tuple[str, Output]:
+        """The answer, whatever it is, and the address that gave it: this one, or this one with `.git` behind it."""
+        options = self.allowed(clone_url)
+        while redirects.refused((output := self.ask(clone_url, options)).stderr):
+            target = self.target(clone_url, options)
+            # GitLab has each repository at an address with the suffix, and redirects those who leave it out.
+            if clone_url.endswith(".git") or target != f"{clone_url}.git":
+                raise git_errors.redirected(target)
+            clone_url = target
+        return clone_url, output
 
     def ask(self, clone_url: str, options: Sequence[str], *, trace: bool = False) -> Output:
         """The answer, whatever it is."""

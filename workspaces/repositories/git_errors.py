@@ -113,6 +113,16 @@ def _missing(detail: str) -> Failure:
     )
 
 
+def _too_large(detail: str) -> Failure:
+    return UserFault(
+        "repository_too_large",
+        "The repository's server answers with more than can be looked at.",
+        "Check the address. If it is right, use a repository with fewer branches and tags.",
+        log_text=detail,
+        field="repo",
+    )
+
+
 def _denied(detail: str) -> Failure:
     return Forbidden(
         "repository_access_denied",
@@ -149,6 +159,7 @@ _MEANINGS: tuple[tuple[tuple[str, ...], Callable[[str], Failure]], ...] = (
     (("host key verification failed", "host identification has changed"), _host_key),
     (("ssl", "certificate", "gnutls", "tls"), _certificate),
     (("transport '' not allowed",), _transport),
+    (("out of memory",), _too_large),
     (
         (
             "failed to connect",

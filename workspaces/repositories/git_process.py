@@ -17,7 +17,13 @@ from workspaces.repositories.processes import Output
 MAX_KNOWN_HOSTS_BYTES = 1024 * 1024
 """Some thousand servers. Whoever may name an address adds to the file; a full one begins anew."""
 
+MAX_MEMORY_BYTES = 256 * 1024 * 1024
+"""Of each of git's processes: they keep a listing whole before they print it. Holds more than a million branches."""
+
 MAX_OUTPUT_BYTES = 8 * 1024 * 1024
+
+# Set before git begins, the limit holds for every process that it starts. Where a lower one holds already, that stays.
+_LIMITED = ("/bin/sh", "-c", f'ulimit -d {MAX_MEMORY_BYTES // 1024} 2>/dev/null; exec "$@"', "sh")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Git:
             {"GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"} if trace else {}
         )
         return processes.run(
-            [program, *options, *arguments],
+            [*_LIMITED, program, *options, *arguments],
             environment=environment,
             timeout=timeout,
             max_lines=max_lines,
