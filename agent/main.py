@@ -247,7 +247,10 @@ async def _live(env: Environment, document: Spec, log: Log) -> None:
 
 
 def run() -> int:
-    """Run the agent until it is told to stop. Exit code 0 after an orderly stop, 1 when it could not run."""
+    """Run the agent until it is told to stop.
+
+    Exit code 0 after an orderly stop, 78 when what it was handed makes no sense, 1 when it could not run otherwise.
+    """
     log = Log()
     os.umask(0o022)
     try:
@@ -258,7 +261,7 @@ def run() -> int:
         asyncio.run(_live(env, document, log))
     except Problem as problem:
         log.write("agent", problem.message, level="error", event=problem.code)
-        return 1
+        return os.EX_CONFIG
     except Exception as error:  # noqa: BLE001 - the process's own boundary: the log only takes JSON lines.
         log.write("agent", "".join(traceback.format_exception(error)), level="error", event="agent_crashed")
         return 1

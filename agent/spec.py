@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _URL = re.compile(r"(https?|ssh|file)://[^\s]+")
-# `user@host:path`, as git understands it; the host may not look like an option.
-_SCP_LIKE = re.compile(r"[A-Za-z0-9._~][A-Za-z0-9._~+-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s][^\s]*")
+# `user@host:path`, as git understands it, with an IPv6 address in brackets; the host may not look like an option.
+_SCP_LIKE = re.compile(r"[A-Za-z0-9._~][A-Za-z0-9._~+-]*@([A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]):[^:\s][^\s]*")
 # https://git-scm.com/docs/git-check-ref-format
 _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^\.|[./]$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

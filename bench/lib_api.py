@@ -49,6 +49,7 @@ def measure(quick: bool) -> Result:  # noqa: FBT001 - The signature that `bench.
             SLIPWAY_GITHUB_API_URL=github.api_url,
             SLIPWAY_GITHUB_URL=github.url,
             SLIPWAY_MAX_WORKSPACES="1000000",
+            SLIPWAY_LOOKUPS_PER_MINUTE="1000000",
         )
         seeded = _program("bench.lib_api_data", "seed", str(count), environment=environment)
         counts = _program("bench.lib_api_data", "queries", environment=environment, given=seeded)

@@ -50,6 +50,7 @@ class Environment:
     github_token: str = dataclasses.field(repr=False)
     allow_file_repositories: bool
     provider_timeout: float
+    lookups_per_minute: int
     start_timeout: float
     stop_timeout: float
     stop_grace: float
@@ -87,6 +88,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_GITHUB_TOKEN": ("none", "Token for private repositories and a higher rate limit; programs in workspaces of private repositories can read it. May come as SLIPWAY_GITHUB_TOKEN_FILE."),
     "SLIPWAY_ALLOW_FILE_REPOSITORIES": ("false", "Allow file:// URLs: whoever may sign in can then clone any repository on this machine."),
     "SLIPWAY_PROVIDER_TIMEOUT": ("6", "Seconds a repository host may take to answer, 1 to 60."),
+    "SLIPWAY_LOOKUPS_PER_MINUTE": ("40", "Repositories one person may let the platform look up per minute, 1 to 1000000."),
     "SLIPWAY_START_TIMEOUT": ("300", "Seconds without progress after which a start has failed."),
     "SLIPWAY_STOP_TIMEOUT": ("120", "Seconds after which a stop that does not end is reported as failed."),
     "SLIPWAY_STOP_GRACE": ("10", "Seconds between asking a workspace to end and ending it by force."),
@@ -224,6 +226,7 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "github_token": _secret(env, "SLIPWAY_GITHUB_TOKEN"),
         "allow_file_repositories": _flag(env, "SLIPWAY_ALLOW_FILE_REPOSITORIES"),
         "provider_timeout": _number(env, "SLIPWAY_PROVIDER_TIMEOUT", 1, 60),
+        "lookups_per_minute": int(_number(env, "SLIPWAY_LOOKUPS_PER_MINUTE", 1, 1_000_000)),
         "start_timeout": _number(env, "SLIPWAY_START_TIMEOUT", 1, 86_400),
         "stop_timeout": _number(env, "SLIPWAY_STOP_TIMEOUT", 1, 86_400),
         "stop_grace": _number(env, "SLIPWAY_STOP_GRACE", 0, 3_600),

@@ -12,6 +12,7 @@ import pytest
 from tests.agent.harness import Agent
 from tests.support.git_http import Credentials, GitServer
 from tests.support.git_repos import git, with_submodule
+from workspaces.runtime.port import REFUSED
 
 PRIVATE = Credentials("bot", "s3cret-value")
 
@@ -162,7 +163,7 @@ def test_what_is_no_repository_is_refused_at_once(agent: Agent, change: dict[str
     agent.start("https://example.invalid/x.git", **change)
 
     assert agent.process is not None
-    assert agent.process.wait(10) == 1
+    assert agent.process.wait(10) == REFUSED
     assert agent.log()[-1]["event"] == "spec_invalid"
     assert not (agent.home / "pwned").exists()
 

@@ -145,6 +145,7 @@ def test_the_table(row: Row) -> None:
         ({"presence": ALIVE, **HERE, "content_failed": True}, "content_failed"),
         ({"presence": EXITED, **HERE, **SPENT}, "run_ended"),
         ({"presence": EXITED, **HERE, **SPENT, "exit_reason": "oom_killed"}, "oom_killed"),
+        ({"presence": EXITED, **HERE, "exit_reason": "run_refused"}, "run_refused"),
     ],
 )
 def test_a_failed_start_says_why(extra: dict[str, Any], reason: str) -> None:

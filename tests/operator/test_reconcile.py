@@ -17,7 +17,7 @@ from workspaces.models import Condition, Event, Workspace
 from workspaces.operator.decide import HEALTHY_AFTER, MOST_INTERRUPTIONS
 from workspaces.operator.reconcile import reconcile
 from workspaces.runtime.fake import FakeRuntime
-from workspaces.runtime.port import Observation, Presence, RunSpec
+from workspaces.runtime.port import REFUSED, Observation, Presence, RunSpec
 from workspaces.services import intents
 from workspaces.states import State
 
@@ -154,6 +154,14 @@ def test_what_ran_for_long_has_its_interruptions_forgiven(stage: Stage, running:
         stage.runtime.destroy_run(running.slug)
         row = stage.work(seconds=30)
         assert (row.state, row.interruptions) == (State.RUNNING, 1)
+
+
+def test_what_the_agent_refuses_is_told_and_not_tried_again(stage: Stage, pending: Workspace) -> None:
+    stage.behave(exit_after=1, exit_code=REFUSED)
+    row = stage.work(seconds=60, ready=False)
+    assert (row.state, row.run) == (State.FAILED, 1)
+    assert (row.failure["code"], row.failure["responsible"]) == ("run_refused", "platform")
+    assert "administrator" in row.failure["next_step"]
 
 
 def test_running_out_of_memory_is_named(stage: Stage, pending: Workspace) -> None:

@@ -52,20 +52,22 @@ def test_a_server_that_is_away_is_done_without(cache: RedisCache, valkey: Valkey
 
 
 def test_providers_do_without_a_cache_that_is_away(
-    cache: RedisCache, valkey: ValkeyServer, github: GitHubServer
+    cache: RedisCache, valkey: ValkeyServer, github: GitHubServer, tmp_path: Path
 ) -> None:
     github.add("octocat/hello", branches={"main": "a" * 40})
-    providers = build_providers(RepositoryConfig(github_api_url=github.api_url, github_url=github.url), cache)
+    providers = build_providers(
+        RepositoryConfig(git_home=tmp_path, github_api_url=github.api_url, github_url=github.url), cache
+    )
     valkey.stop()
     assert providers.resolve("octocat/hello").branch == "main"
     providers.close()
 
 
 def test_answers_and_the_rate_limit_are_known_to_other_processes(
-    cache: RedisCache, valkey: ValkeyServer, github: GitHubServer
+    cache: RedisCache, valkey: ValkeyServer, github: GitHubServer, tmp_path: Path
 ) -> None:
     repo = github.add("octocat/hello", branches={"main": "a" * 40})
-    config = RepositoryConfig(github_api_url=github.api_url, github_url=github.url)
+    config = RepositoryConfig(git_home=tmp_path, github_api_url=github.api_url, github_url=github.url)
     second_cache = RedisCache.from_url(valkey.url)
     one, other = build_providers(config, cache), build_providers(config, second_cache)
     found = one.resolve("octocat/hello")

@@ -14,8 +14,9 @@ Make = Callable[..., Path]
 
 
 @pytest.fixture
-def providers(github: GitHubServer) -> Iterator[Providers]:
+def providers(github: GitHubServer, tmp_path: Path) -> Iterator[Providers]:
     config = RepositoryConfig(
+        git_home=tmp_path / "git-home",
         github_api_url=github.api_url,
         github_url=github.url,
         github_token=github.add_token("s3cret"),

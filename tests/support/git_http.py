@@ -46,6 +46,7 @@ class GitServer:
 
     Attributes:
         requests: number of requests by service: "info/refs", "git-upload-pack", "git-receive-pack".
+        authorizations: every Authorization header that came.
         bytes_sent: bytes of all answers together.
         stalled: set as soon as a transfer stands still because of `stall_after`.
         bytes_per_second: slows the packs down; None for full speed.
@@ -55,11 +56,13 @@ class GitServer:
         self.root = root
         self.root.mkdir(parents=True, exist_ok=True)
         self.requests: collections.Counter[str] = collections.Counter()
+        self.authorizations: set[str] = set()
         self.bytes_sent = 0
         self.bytes_per_second: int | None = None
         self.stalled = threading.Event()
         self.closing = threading.Event()
         self._private: dict[str, Credentials] = {}
+        self._redirects: dict[str, str] = {}
         self._stall_after: int | None = None
         self._go_on = threading.Event()
         self._failures: collections.Counter[int] = collections.Counter()
@@ -112,6 +115,18 @@ class GitServer:
             self._private[f"/{name}.git"] = credentials
         return repository
 
+    def redirect(self, name: str, target: str) -> None:
+        """Answer what is asked below `<url>/<name>/` with 302: to the same below `target`, or, where that ends in "#",
+        to just there."""
+        self._redirects[f"/{name}/"] = target
+
+    def redirected(self, path: str) -> str | None:
+        """Where this path and query are sent on to, if anywhere."""
+        for start, target in self._redirects.items():
+            if path.startswith(start):
+                return target[:-1] if target.endswith("#") else f"{target}/{path.removeprefix(start)}"
+        return None
+
     def stall_after(self, count: int) -> None:
         """Let each pack stand still after this many bytes, until `go_on`."""
         self._go_on.clear()
@@ -148,6 +163,8 @@ class GitServer:
 
     def is_allowed(self, path: str, authorization: str | None) -> bool:
         """Whether this request may see this path."""
+        if authorization is not None:
+            self.authorizations.add(authorization)
         wanted = next((value for prefix, value in self._private.items() if path.startswith(prefix)), None)
         return wanted is None or authorization == wanted.header()
 
@@ -204,6 +221,10 @@ class _Handler(BaseHTTPRequestHandler):
         failure = server.take_failure()
         if failure is not None:
             self.send_error(failure)
+        elif (target := server.redirected(self.path)) is not None:
+            self.send_response(302)
+            self.send_header("Location", target)
+            self.end_headers()
         elif not server.is_allowed(parts.path, self.headers.get("Authorization")):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')

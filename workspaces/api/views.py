@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from accounts.authentication import signed_in
 from kernel.errors import Invalid, NotFound
 from kernel.shapes import PROBLEMS
+from kernel.throttle import LookupThrottle, SuggestionThrottle
 from workspaces import selectors
 from workspaces.api import serializers as shapes
 from workspaces.models import Workspace
@@ -70,6 +71,10 @@ def _validated(shape: type[Any], request: Request) -> dict[str, Any]:
 
 class WorkspaceList(APIView):
     """All of the caller's workspaces."""
+
+    def get_throttles(self) -> list[Any]:
+        """Creating asks the repository's host; listing asks nobody."""
+        return [LookupThrottle()] if self.request.method == "POST" else []
 
     @extend_schema(
         operation_id="workspaces_list",
@@ -224,6 +229,8 @@ def _whole_number(text: str | None, field: str) -> int | None:
 class RepositoryBranches(APIView):
     """Branches to pick from."""
 
+    throttle_classes = (LookupThrottle,)
+
     @extend_schema(
         operation_id="repositories_branches",
         parameters=[
@@ -240,6 +247,8 @@ class RepositoryBranches(APIView):
 
 class RepositorySuggestions(APIView):
     """Repositories to pick from."""
+
+    throttle_classes = (SuggestionThrottle,)
 
     @extend_schema(
         operation_id="repositories_search",

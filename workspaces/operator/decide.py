@@ -17,6 +17,8 @@ from workspaces.states import Desired, State
 MOST_INTERRUPTIONS = 2
 # A workspace that ran this long was healthy: earlier interruptions no longer count against it.
 HEALTHY_AFTER = timedelta(hours=1)
+# The agent refused what it was handed, and would the next time.
+RUN_REFUSED = "run_refused"
 
 SOON = timedelta(seconds=0.5)
 WATCH = timedelta(seconds=2)
@@ -140,7 +142,8 @@ def _running(view: View, now: datetime) -> Decision:
 
 def _ended_by_itself(view: View) -> Decision:
     reason = view.exit_reason or "run_ended"
-    return Decision(Action.RETRY if view.interruptions < MOST_INTERRUPTIONS else Action.FAIL, reason)
+    again = view.interruptions < MOST_INTERRUPTIONS and reason != RUN_REFUSED
+    return Decision(Action.RETRY if again else Action.FAIL, reason)
 
 
 def _stopping(view: View, now: datetime) -> Decision:

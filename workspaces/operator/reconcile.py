@@ -18,9 +18,9 @@ from kernel import observe
 from kernel.errors import Failure
 from workspaces.models import Workspace
 from workspaces.operator.actions import ACTIONS, PURGE_PATIENCE, Step, adopt, fail, look_again, words
-from workspaces.operator.decide import Action, Decision, View, decide
+from workspaces.operator.decide import RUN_REFUSED, Action, Decision, View, decide
 from workspaces.runtime.errors import SpecConflict, VolumeMissing
-from workspaces.runtime.port import Observation, Presence, Runtime
+from workspaces.runtime.port import REFUSED, Observation, Presence, Runtime
 from workspaces.selectors import conditions_of
 from workspaces.services import conditions
 from workspaces.states import ConditionStatus, ConditionType, Desired, State
@@ -83,7 +83,7 @@ def view_of(workspace: Workspace, seen: Observation) -> View:
         purge_at=workspace.purge_at,
         presence=seen.presence,
         observed_run=seen.run,
-        exit_reason=seen.reason,
+        exit_reason=seen.reason or (RUN_REFUSED if seen.exit_code == REFUSED else ""),
         ide_ready=steps.get(ConditionType.IDE.value) == ConditionStatus.DONE.value
         and steps.get(ConditionType.CONTENT.value) == ConditionStatus.DONE.value,
         content_failed=steps.get(ConditionType.CONTENT.value) == ConditionStatus.FAILED.value,

@@ -32,6 +32,11 @@ FAILURES: dict[str, tuple[str, str, str]] = {
         "Start it again and run less at once, or ask your administrator for more memory. Your files are kept.",
         "user",
     ),
+    "run_refused": (
+        "The workspace's agent does not accept what it was told to do.",
+        "Tell your administrator: the log says what is not valid. Your files are kept.",
+        "platform",
+    ),
     "run_ended": ("The workspace's processes ended unexpectedly, several times in a row.", RETRY, "platform"),
 }
 

@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from kernel.errors import Failure
+from kernel.throttle import count_lookup
 from workspaces.portal.reading import signed_in, user_of
 from workspaces.selectors import recent_repositories
 from workspaces.services import create
@@ -49,6 +50,7 @@ def new(request: HttpRequest) -> HttpResponse:
         return _form(request, dataclasses.replace(_read(request.GET.dict()), key=_new_key()))
     filled = _read(request.POST.dict())
     try:
+        count_lookup(request)
         workspace, _ = create.create(
             owner=user_of(request),
             repo=filled.repo,

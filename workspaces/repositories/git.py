@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import ipaddress
 import re
-import socket
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
-from urllib.parse import urlsplit
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from kernel.errors import Forbidden, Invalid
-from workspaces.repositories import git_errors
+from kernel.errors import Failure, Invalid, TooMany
+from workspaces.repositories import git_errors, hosts, redirects
 from workspaces.repositories.branch_names import is_branch_name, validate_branch
 from workspaces.repositories.faults import empty_repository, missing_branch
-from workspaces.repositories.git_process import Git, TimedOutError
+from workspaces.repositories.git_process import Git
+from workspaces.repositories.hosts import Server
+from workspaces.repositories.parse import parse
 from workspaces.repositories.port import (
     Branch,
     Credential,
@@ -23,20 +25,32 @@ from workspaces.repositories.port import (
     Resolved,
     Suggestion,
 )
-
-BLOCKED_HOSTS = ("169.254.*", "metadata.google.internal", "metadata.goog", "fd00:ec2::254", "100.100.100.200")
-"""Cloud metadata services, which give out credentials of the machine we run on."""
+from workspaces.repositories.processes import Output, TimedOutError
 
 MAX_REFS = 50_000
 """Branches and tags looked at. The Linux kernel has about a thousand, the largest known monorepos some ten thousand."""
 
+MOST_AT_ONCE = 8
+"""Questions under way in one process, each with its tree of processes and what it buffers (`git_process`)."""
+
+_WAIT_FOR_TURN = 1.0  # Seconds.
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Refs:
-    """What ls-remote found: branch heads by name, where HEAD points to, and whether there was more."""
+class _Listing:
+    """What ls-remote printed, the address that printed it, and whether there was more."""
 
+    clone_url: str
+    text: str
+    cut: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Refs:
+    """What ls-remote found: branch heads by name, where HEAD points to, the address, and whether there was more."""
+
+    clone_url: str
     heads: Mapping[str, str]
     default_branch: str
     cut: bool
@@ -46,26 +60,25 @@ class GitProvider:
     """Implements `port.Provider`.
 
     Args:
+        home: a folder of ours for git; see `git_process.Git`.
         allow_file: whether file URLs, so folders of this machine, may be read.
-        blocked_hosts: patterns (`*` and `?`) of host names and addresses that are never asked. They are compared with
-            what stands in the address, in any spelling of an IP address; a name in public DNS that points to a blocked
-            address, or a redirect there, has to be stopped by the network (an egress policy).
+        blocked_hosts: patterns (`*` and `?`) of names and addresses that are never asked; see `hosts.check`.
         timeout: seconds for one question.
-        environment: see `git_process.Git`.
     """
 
     def __init__(
         self,
         *,
+        home: Path,
         allow_file: bool = False,
-        blocked_hosts: Sequence[str] = BLOCKED_HOSTS,
+        blocked_hosts: Sequence[str] = (),
         timeout: float = 10.0,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         protocols = ["https", "http", "ssh", *(["file"] if allow_file else [])]
-        self._git = Git(protocols, connect_timeout=max(1, int(timeout) - 1), environment=environment or {})
-        self._blocked = [pattern.casefold().strip("[]") for pattern in blocked_hosts]
+        self._git = Git(protocols, home, connect_timeout=max(1, int(timeout) - 1))
+        self._blocked = tuple(blocked_hosts)
         self._timeout = timeout
+        self._turns = threading.BoundedSemaphore(MOST_AT_ONCE)
 
     def resolve(self, ref: RepositoryRef, *, branch: str | None = None) -> Resolved:
         """See `port.Provider`. A commit must be given in full, and is not checked: git has no way to ask for it."""
@@ -86,7 +99,7 @@ class GitProvider:
                 field="repo",
             )
         name = value or refs.default_branch
-        commit = refs.heads.get(name) or (self._one(ref, name) if refs.cut else None)
+        commit = refs.heads.get(name) or (self._one(refs.clone_url, name) if refs.cut else None)
         if commit is None:
             raise missing_branch(name, list(refs.heads), refs.default_branch)
         return Resolved(metadata, f"refs/heads/{name}", name, commit)
@@ -109,10 +122,10 @@ class GitProvider:
         return None
 
     def _refs(self, ref: RepositoryRef) -> _Refs:
-        text, cut = self._ls_remote(ref, "HEAD", "refs/heads/*", max_lines=MAX_REFS)
+        listing = self._ls_remote(ref.clone_url, "HEAD", "refs/heads/*", max_lines=MAX_REFS)
         heads: dict[str, str] = {}
         default = head = ""
-        for line in text.splitlines():
+        for line in listing.text.splitlines():
             commit, _, name = line.partition("\t")
             if name == "HEAD" and commit.startswith("ref: "):
                 default = commit.removeprefix("ref: ").removeprefix("refs/heads/")
@@ -122,58 +135,85 @@ class GitProvider:
                 short = name.removeprefix("refs/heads/")
                 if is_branch_name(short):
                     heads[short] = commit
-        return _Refs(heads, default if default in heads else _guess_default(heads, head), cut)
+        default = default if default in heads else _guess_default(heads, head)
+        return _Refs(listing.clone_url, heads, default, listing.cut)
 
-    def _one(self, ref: RepositoryRef, branch: str) -> str | None:
-        text, _ = self._ls_remote(ref, f"refs/heads/{branch}", max_lines=100)
-        for line in text.splitlines():
+    def _one(self, clone_url: str, branch: str) -> str | None:
+        for line in self._ls_remote(clone_url, f"refs/heads/{branch}", max_lines=100).text.splitlines():
             commit, _, name = line.partition("\t")
             if name == f"refs/heads/{branch}" and _COMMIT.fullmatch(commit):
                 return commit
         return None
 
-    def _ls_remote(self, ref: RepositoryRef, *patterns: str, max_lines: int) -> tuple[str, bool]:
-        self._check_host(ref.clone_url)
-        try:
-            output = self._git.run(
-                ["ls-remote", "--symref", "--", ref.clone_url, *patterns], timeout=self._timeout, max_lines=max_lines
-            )
-        except TimedOutError as error:
-            raise git_errors.timed_out() from error
+    def _ls_remote(self, clone_url: str, *patterns: str, max_lines: int) -> _Listing:
+        with self._turn():
+            question = _Question(self._git, patterns, max_lines, time.monotonic() + self._timeout, self._blocked)
+            try:
+                clone_url, output = question.follow(clone_url)
+            except TimedOutError as error:
+                raise git_errors.timed_out() from error
         if output.code:
-            raise git_errors.failure(output.stderr.replace(ref.clone_url, ""))
-        return output.stdout, output.cut
+            raise git_errors.failure(output.stderr.replace(clone_url, ""))
+        return _Listing(clone_url, output.stdout, output.cut)
 
-    def _check_host(self, clone_url: str) -> None:
-        spellings = _spellings(_host(clone_url))
-        if any(fnmatchcase(host, pattern) for host in spellings for pattern in self._blocked):
-            raise Forbidden(
-                "repository_host_blocked",
-                "This server may not be used for repositories here.",
-                "Use another server, or ask the administrator to allow it.",
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._turns.acquire(timeout=_WAIT_FOR_TURN):
+            raise TooMany(
+                "repositories_busy",
+                "Too many repositories are being looked up at the moment.",
+                "Try again in a few seconds.",
+                retry_after=3,
                 field="repo",
             )
-
-
-def _host(clone_url: str) -> str:
-    if "://" in clone_url:
-        return (urlsplit(clone_url).hostname or "").casefold().rstrip(".")
-    return clone_url.partition("@")[2].partition(":")[0].casefold().rstrip(".")
-
-
-def _spellings(host: str) -> list[str]:
-    """The host and, where it is an IP address in any notation that the C library takes, its usual form."""
-    found = [host]
-    try:
-        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(socket.inet_aton(host))
-    except OSError:
         try:
-            address = ipaddress.IPv6Address(host.strip("[]"))
-        except ValueError:
-            return found
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return [*found, str(address)]
+            yield
+        finally:
+            self._turns.release()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Question:
+    """One question, put to as many addresses as it takes, until a time by `time.monotonic`."""
+
+    git: Git
+    patterns: Sequence[str]
+    max_lines: int
+    deadline: float
+    blocked: Sequence[str]
+
+    def allowed(self, clone_url: str) -> list[str]:
+        """Options for asking this address; see `hosts.check`, also for what is raised."""
+        return hosts.check(Server.of(clone_url), blocked=self.blocked, timeout=self._left())
+
+    def follow(self, clone_url: str) -> tuple[str, Output]:
+        """The answer, whatever it is, and the address that gave it: this one, or this one with `.git` behind it."""
+        options = self.allowed(clone_url)
+        while redirects.refused((output := self.ask(clone_url, options)).stderr):
+            target = self.target(clone_url, options)
+            # GitLab has each repository at an address with the suffix, and redirects those who leave it out.
+            if clone_url.endswith(".git") or target != f"{clone_url}.git":
+                raise git_errors.redirected(target)
+            clone_url = target
+        return clone_url, output
+
+    def ask(self, clone_url: str, options: Sequence[str], *, trace: bool = False) -> Output:
+        """The answer, whatever it is."""
+        arguments = [*options, "ls-remote", "--symref", "--", clone_url, *self.patterns]
+        return self.git.run(arguments, timeout=self._left(), max_lines=self.max_lines, trace=trace)
+
+    def target(self, clone_url: str, options: Sequence[str]) -> str:
+        """Where the server redirects to, as it would be understood if it had been typed; empty where it is refused."""
+        named = redirects.target(self.ask(clone_url, options, trace=True).stderr, clone_url)
+        try:
+            found = parse(named, allow_file=False).clone_url
+            self.allowed(found)
+        except Failure:
+            return ""
+        return found
+
+    def _left(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
 
 
 def _guess_default(heads: Mapping[str, str], head: str) -> str:
@@ -184,13 +224,14 @@ def _guess_default(heads: Mapping[str, str], head: str) -> str:
 
 
 def _metadata(ref: RepositoryRef, refs: _Refs) -> RepositoryMetadata:
-    is_web = ref.clone_url.startswith(("https://", "http://"))
+    url = refs.clone_url
+    is_web = url.startswith(("https://", "http://"))
     return RepositoryMetadata(
         provider="git",
-        external_id=ref.clone_url,
+        external_id=url,
         full_name=ref.full_name,
-        clone_url=ref.clone_url,
-        web_url=ref.clone_url.removesuffix(".git") if is_web else "",
+        clone_url=url,
+        web_url=url.removesuffix(".git") if is_web else "",
         default_branch=refs.default_branch,
         visibility="unknown",
         description="",

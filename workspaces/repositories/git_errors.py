@@ -37,7 +37,20 @@ def timed_out() -> ClusterFault:
     )
 
 
-def _unknown_host(detail: str) -> Failure:
+def redirected(address: str) -> Invalid:
+    """The server sends git on to another address, or, where that is empty, to what is no address to clone from."""
+    if not address:
+        return Invalid(
+            "repository_redirects",
+            "The server answers at this address, but only sends on to another page, such as one for signing in.",
+            "Use the address you would give to “git clone”. If the repository is private, it cannot be read from here.",
+            field="repo",
+        )
+    return Invalid("repository_moved", f"This address redirects to {address}.", "Use that one instead.", field="repo")
+
+
+def unknown_host(detail: str) -> UserFault:
+    """No server has the name in the address."""
     return UserFault(
         "repository_host_unknown",
         "There is no server of that name.",
@@ -100,11 +113,31 @@ def _missing(detail: str) -> Failure:
     )
 
 
+def _too_large(detail: str) -> Failure:
+    return UserFault(
+        "repository_too_large",
+        "The repository's server answers with more than can be looked at.",
+        "Check the address. If it is right, use a repository with fewer branches and tags.",
+        log_text=detail,
+        field="repo",
+    )
+
+
 def _denied(detail: str) -> Failure:
     return Forbidden(
         "repository_access_denied",
         "The repository's server asks for a sign-in: the repository is private, or does not exist.",
         "Check the spelling. If it is private, ask the administrator how this platform can be given access.",
+        log_text=detail,
+        field="repo",
+    )
+
+
+def _no_key(detail: str) -> Failure:
+    return Forbidden(
+        "repository_access_denied",
+        "The repository's server asks for an ssh key, and this platform has none.",
+        "Use the repository's https address.",
         log_text=detail,
         field="repo",
     )
@@ -122,10 +155,11 @@ def _no_repository(detail: str) -> Failure:
 
 # In this order: ssh ends every failure with "Could not read from remote repository", curl puts the cause first.
 _MEANINGS: tuple[tuple[tuple[str, ...], Callable[[str], Failure]], ...] = (
-    (("could not resolve", "name or service not known", "temporary failure in name resolution"), _unknown_host),
+    (("could not resolve", "name or service not known", "temporary failure in name resolution"), unknown_host),
     (("host key verification failed", "host identification has changed"), _host_key),
     (("ssl", "certificate", "gnutls", "tls"), _certificate),
     (("transport '' not allowed",), _transport),
+    (("out of memory",), _too_large),
     (
         (
             "failed to connect",
@@ -142,6 +176,8 @@ _MEANINGS: tuple[tuple[tuple[str, ...], Callable[[str], Failure]], ...] = (
         ),
         _unreachable,
     ),
+    # In brackets ssh names the ways of signing in; git's own words about a file have none.
+    (("permission denied (",), _no_key),
     (
         (
             "authentication failed",

@@ -193,10 +193,13 @@ def _host(host: str) -> str:
         raise _leading_dash()
     if ":" in host:
         try:
-            # Written out, so that "::" never reaches git.
-            return f"[{ipaddress.IPv6Address(host).exploded}]"
+            address = ipaddress.IPv6Address(host)
         except ValueError as error:
             raise _malformed("The address names no valid server.") from error
+        if address.scope_id is not None:
+            raise _malformed("The address names a network interface, which no repository needs.")
+        # Written out, so that "::" never reaches git.
+        return f"[{address.exploded}]"
     host = host.lower()
     if not _HOST.fullmatch(host):
         raise _malformed("The address names no valid server.")

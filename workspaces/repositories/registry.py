@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from pathlib import Path
 
 from workspaces.repositories.cache import Cache, NoCache
-from workspaces.repositories.git import BLOCKED_HOSTS, GitProvider
+from workspaces.repositories.git import GitProvider
 from workspaces.repositories.github import GitHubProvider
 from workspaces.repositories.parse import parse
 from workspaces.repositories.port import Branch, Credential, Provider, RepositoryRef, Resolved, Suggestion
@@ -17,6 +17,7 @@ class RepositoryConfig:
     """Settings of the repository providers.
 
     Attributes:
+        git_home: a folder of ours that git gets for a home; made when it is missing.
         github_api_url: `https://api.github.com`, or `https://<host>/api/v3` for GitHub Enterprise Server.
         github_url: what `owner/name` is relative to, and the host whose addresses are looked up through the API.
         github_token: for the API and for git over https; empty for public repositories only.
@@ -24,17 +25,16 @@ class RepositoryConfig:
             read every repository that the platform's own user can read.
         github_timeout, git_timeout: seconds for one operation.
         blocked_hosts: see `git.GitProvider`.
-        environment: additions to git's environment, such as `https_proxy` or `SSH_AUTH_SOCK`.
     """
 
+    git_home: Path
     github_api_url: str = "https://api.github.com"
     github_url: str = "https://github.com"
     github_token: str = dataclasses.field(default="", repr=False)
     allow_file: bool = False
     github_timeout: float = 6.0
     git_timeout: float = 10.0
-    blocked_hosts: tuple[str, ...] = BLOCKED_HOSTS
-    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    blocked_hosts: tuple[str, ...] = ()
 
 
 class Providers:
@@ -90,9 +90,9 @@ def build_providers(config: RepositoryConfig, cache: Cache | None = None) -> Pro
         timeout=config.github_timeout,
     )
     git = GitProvider(
+        home=config.git_home,
         allow_file=config.allow_file,
         blocked_hosts=config.blocked_hosts,
         timeout=config.git_timeout,
-        environment=config.environment,
     )
     return Providers(config, github, git)

@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+REFUSED = 78
+"""The agent's exit code when what it was handed makes no sense to it, however often it is tried (EX_CONFIG)."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:

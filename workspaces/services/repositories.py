@@ -32,6 +32,7 @@ def providers() -> Providers:
     """The providers that the settings name, one set per process."""
     env = settings.ENVIRONMENT
     config = RepositoryConfig(
+        git_home=env.home / "git",
         github_api_url=env.github_api_url,
         github_url=env.github_url,
         github_token=env.github_token,
