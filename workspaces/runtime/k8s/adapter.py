@@ -9,11 +9,11 @@ from pathlib import Path
 import structlog
 from kubernetes.utils import parse_quantity
 
-from workspaces.runtime.errors import Failure, PlatformFault, SpecConflict, UserFault
+from workspaces.runtime.errors import Failure, PlatformFault, SpecConflict, UserFault, VolumeMissing
 from workspaces.runtime.k8s import faults, observing
 from workspaces.runtime.k8s.client import Cluster, Object, Refusal, Timeouts
 from workspaces.runtime.k8s.config import K8sConfig
-from workspaces.runtime.k8s.faults import foreign, still_ending, translated, volume_ending, volume_missing
+from workspaces.runtime.k8s.faults import foreign, still_ending, translated, volume_ending
 from workspaces.runtime.k8s.keeping import Logs, run_of
 from workspaces.runtime.k8s.manifests import network, walls
 from workspaces.runtime.k8s.manifests import pod as pods
@@ -62,7 +62,7 @@ class K8sRuntime:
         with translated(f"ensure_run {spec.name}"):
             claim = self._claim(at)
             if claim is None:
-                raise volume_missing(spec.name)
+                raise VolumeMissing(spec.name)
             pod = self._pod(at)
             if pod is None:
                 self._grow(at, claim)

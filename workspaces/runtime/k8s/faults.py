@@ -93,17 +93,6 @@ def foreign(namespace: str, kind: str) -> PlatformFault:
     )
 
 
-def volume_missing(name: str) -> ClusterFault:
-    """The storage is not there, and none is made up: an empty one would look like lost work."""
-    return ClusterFault(
-        "volume_missing",
-        "The workspace's storage is not there.",
-        "Ask your administrator to bring it back, then start the workspace again. Nothing was made in its place.",
-        log_text=f"no claim for {name}",
-        temporary=False,
-    )
-
-
 def volume_ending(name: str) -> ClusterFault:
     """The storage is being deleted by somebody. No second one is made beside it."""
     return ClusterFault(
