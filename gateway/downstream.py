@@ -143,6 +143,7 @@ class Downstream(Wire):
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
+        in_body = self._body is not None and not self._body.is_eof()
         try:
             messages, self._upgraded, self._tail = self._parser.feed_data(data)
         except HttpProcessingError as error:
@@ -155,7 +156,7 @@ class Downstream(Wire):
             if len(self._queue) >= _QUEUE:
                 self.hold(hold=True)
             self._wake()
-        elif self._body is None or self._body.is_eof():
+        elif not in_body:
             self._count_head(len(data))
 
     def _count_head(self, size: int) -> None:
