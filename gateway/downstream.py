@@ -98,6 +98,7 @@ class Downstream(Wire):
         self.busy = False
         self.replied = False
         self.keep_alive = True
+        self._head_only = False
         self._queue: deque[tuple[RawRequestMessage, StreamReader] | Reply] = deque()
         self._body: StreamReader | None = None
         self._upgraded = False
@@ -200,10 +201,11 @@ class Downstream(Wire):
         self.busy, self.deadline, self.replied = True, _NEVER, False
         item = self._queue.popleft()
         if isinstance(item, Reply):
-            self.keep_alive = False
+            self.keep_alive, self._head_only = False, False
             self.reply(item)
             return False
         message, body = item
+        self._head_only = message.method == "HEAD"
         self.keep_alive = not message.should_close and not self.listener.draining
         host, target = _where(message)
         await self.listener.handler(self, Request(message, body, target, host))
@@ -249,11 +251,11 @@ class Downstream(Wire):
             self.reply(plain(500))
             self.close()
 
-    def reply(self, reply: Reply, *, head_only: bool = False) -> None:
-        """Send an answer of the gateway's own."""
+    def reply(self, reply: Reply) -> None:
+        """Send an answer of the gateway's own; one to HEAD goes without its body (RFC 9110, section 9.3.2)."""
         self.replied = True
         if self.connected:
-            self.write(reply.encode(keep_alive=self.keep_alive, head_only=head_only))
+            self.write(reply.encode(keep_alive=self.keep_alive, head_only=self._head_only))
 
     def take_over(self, sink: Callable[[bytes], None], tunnel: Cuttable) -> None:
         """Give all further bytes to `sink`, those first that came with the handshake."""

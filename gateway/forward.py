@@ -271,5 +271,5 @@ class _Exchange:
     def _refuse(self, reply: Reply) -> int:
         """Answer a request whose body is not read to its end, so that nothing can follow on this connection."""
         self._client.keep_alive = False
-        self._client.reply(reply, head_only=self._request.method == "HEAD")
+        self._client.reply(reply)
         return reply.status

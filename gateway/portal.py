@@ -40,18 +40,18 @@ class Public:
         if where.kind == "web":
             await self._portal(client, request)
         elif where.kind == "bad":
-            client.reply(BAD_HOST.reply(page=request.page), head_only=request.method == "HEAD")
+            client.reply(BAD_HOST.reply(page=request.page))
         else:
             await self._workspaces.handle(client, request, where)
 
     async def _portal(self, client: Downstream, request: Request) -> None:
         if is_internal(request.target):
-            client.reply(NO_PAGE.reply(page=request.page), head_only=request.method == "HEAD")
+            client.reply(NO_PAGE.reply(page=request.page))
             return
         try:
             await self._forwarder.forward(client, request, self._route)
         except Unreachable:
-            client.reply(STARTING.reply(page=request.page), head_only=request.method == "HEAD")
+            client.reply(STARTING.reply(page=request.page))
 
 
 class Agents:
@@ -70,13 +70,13 @@ class Agents:
         """Answer one request."""
         if _unsupported(request) or request.message.upgrade or not is_agent(request.target):
             client.keep_alive = False
-            client.reply(NO_PAGE.reply(page=False), head_only=request.method == "HEAD")
+            client.reply(NO_PAGE.reply(page=False))
             return
         request.host = self._route.host
         try:
             await self._forwarder.forward(client, request, self._route)
         except Unreachable:
-            client.reply(STARTING.reply(page=False), head_only=request.method == "HEAD")
+            client.reply(STARTING.reply(page=False))
 
 
 def _has_body(request: Request) -> bool:

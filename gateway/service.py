@@ -96,7 +96,7 @@ class Gateway:
             metrics.connections.set(len(self.public.connections))
 
     async def _admin(self, client: Downstream, request: Request) -> None:
-        client.reply(self._status(request.target.split("?", 1)[0]), head_only=request.method == "HEAD")
+        client.reply(self._status(request.target.split("?", 1)[0]))
 
     def _status(self, path: str) -> Reply:
         if path == "/metrics":

@@ -55,7 +55,7 @@ class SignIn:
         """Answer a path that is reserved for the gateway."""
         parts = urlsplit(request.target)
         if parts.path != _ENTER or request.method != "GET":
-            client.reply(NO_PAGE.reply(page=request.page), head_only=request.method == "HEAD")
+            client.reply(NO_PAGE.reply(page=request.page))
             return
         client.reply(await self._enter(request, place, parse_qs(parts.query)))
 

@@ -61,12 +61,12 @@ class Workspaces:
             return
         key = self._key(request, place)
         if not key.bearer and self._is_foreign(request, place):
-            client.reply(FOREIGN_ORIGIN.reply(page=request.page), head_only=request.method == "HEAD")
+            client.reply(FOREIGN_ORIGIN.reply(page=request.page))
             return
         refusal = await self._pass(client, request, place, key)
         if refusal is not None:
             client.access = None
-            client.reply(refusal, head_only=request.method == "HEAD")
+            client.reply(refusal)
 
     async def _pass(self, client: Downstream, request: Request, place: Place, key: Key) -> Reply | None:
         """Forward the request if it may pass, else return what to say instead."""
