@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from gateway.config import Config
 from gateway.cookies import cookie, nonce_cookie, workspace_cookie
-from gateway.downstream import Downstream, Request
+from gateway.downstream import Request
 from gateway.hosts import Place
-from gateway.pages import BAD_CODE, NO_PAGE, STARTING, Reply, redirect
-from gateway.paths import is_local
+from gateway.pages import BAD_CODE, STARTING, Reply, redirect
+from gateway.paths import onward
 from gateway.web import Web, WebAway
 
-OWN_PATH = "/_slipway/"
-_ENTER = "/_slipway/enter"
 _NONCE_SECONDS = 600
 
 
@@ -44,25 +42,16 @@ class SignIn:
         query = urlencode({
             "label": place.label,
             "state": hashlib.sha256(nonce.encode()).hexdigest(),
-            "next": request.target if is_local(request.target) else "/",
+            "next": onward(request.target),
         })  # fmt: skip
         return redirect(
             f"{self._config.portal_url}/gateway/enter?{query}",
             cookies=(self._cookie(self._nonce_name, nonce, _NONCE_SECONDS),),
         )
 
-    async def own(self, client: Downstream, request: Request, place: Place) -> None:
-        """Answer a path that is reserved for the gateway."""
-        parts = urlsplit(request.target)
-        if parts.path != _ENTER or request.method != "GET":
-            client.reply(NO_PAGE.reply(page=request.page))
-            return
-        client.reply(await self._enter(request, place, parse_qs(parts.query)))
-
-    async def _enter(self, request: Request, place: Place, query: dict[str, list[str]]) -> Reply:
-        target = query.get("next", ["/"])[0]
-        if not is_local(target) or target.startswith(OWN_PATH):
-            target = "/"
+    async def enter(self, request: Request, place: Place, query: dict[str, list[str]]) -> Reply:
+        """Trade the code in the query for this host's cookie, and send the browser on to where it wanted to go."""
+        target = onward(query.get("next", ["/"])[0])
         nonce = cookie(request.message.headers.getall("Cookie", []), self._nonce_name)
         code = query.get("code", [""])[0]
         refused = BAD_CODE.reply(page=request.page)

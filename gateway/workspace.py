@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import dataclasses
+import functools
+from urllib.parse import parse_qs, quote, urlsplit
 
 from gateway.access import Access, Authorizer, Grant, Key
 from gateway.activity import Activity
@@ -15,6 +17,7 @@ from gateway.hosts import Place
 from gateway.pages import (
     FOREIGN_ORIGIN,
     IDE_AWAY,
+    NO_PAGE,
     NOT_FOUND,
     NOT_RUNNING,
     SIGN_IN,
@@ -23,7 +26,8 @@ from gateway.pages import (
     port_silent,
     redirect,
 )
-from gateway.signin import OWN_PATH, SignIn
+from gateway.paths import AGAIN_PATH, ENTER_PATH, OWN_PATH, again, onward
+from gateway.signin import SignIn
 from gateway.upstream import Address
 from gateway.web import WebAway
 
@@ -57,7 +61,7 @@ class Workspaces:
     async def handle(self, client: Downstream, request: Request, place: Place) -> None:
         """Answer one request."""
         if request.target.startswith(OWN_PATH):
-            await self._sign_in.own(client, request, place)
+            client.reply(await self._own(request, place))
             return
         key = self._key(request, place)
         if not key.bearer and self._is_foreign(request, place):
@@ -82,29 +86,56 @@ class Workspaces:
                     if access.grant.decision == "allow" and await self._try(client, request, place, access):
                         return None
         except WebAway:
-            return STARTING.reply(page=request.page)
-        return self._refusal(request, place, access.grant)
+            return STARTING.reply(page=request.page, again=again(request.target))
+        return self._refusal(request, place, access.grant, request.target)
+
+    async def _own(self, request: Request, place: Place) -> Reply:
+        """The answer at a path that is reserved for the gateway."""
+        parts = urlsplit(request.target)
+        query = parse_qs(parts.query)
+        if request.method == "GET" and parts.path == ENTER_PATH:
+            return await self._sign_in.enter(request, place, query)
+        if request.method == "GET" and parts.path == AGAIN_PATH:
+            return await self._again(request, place, onward(query.get("next", ["/"])[0]))
+        return NO_PAGE.reply(page=request.page)
+
+    async def _again(self, request: Request, place: Place, target: str) -> Reply:
+        """What a page gets that reloads by itself, perhaps in a tab that nobody looks at any more.
+
+        So it wakes nothing, and leads back to `target`, which does, only when something is there to answer.
+        """
+        page = request.page
+        try:
+            access = await self._authorizer.get(self._key(request, place), wake=False)
+        except WebAway:
+            return STARTING.reply(page=page, again=again(target))
+        grant = access.grant
+        if grant.decision == "sign_in":
+            return dataclasses.replace(SIGN_IN, link=(target, "Sign in.")).reply(page=page)
+        if grant.decision == "not_running":
+            return dataclasses.replace(NOT_RUNNING, link=(target, "Open it.")).reply(page=page)
+        if grant.decision == "allow" and await self._forwarder.listens(_address(place, grant)):
+            return redirect(target)
+        return self._refusal(request, place, grant, target)
 
     async def _try(self, client: Downstream, request: Request, place: Place, access: Access) -> bool:
         """Forward; False when nothing listens there."""
         grant = access.grant
         client.access = access
-        on_input = None
+        on_answer = on_input = None
         if place.port is not None:
-            address = Address(f"{grant.ports}/{place.port}.sock", 2)
-            self._activity.touch(grant.workspace)
-        else:
-            address = Address(grant.ide, 1)
+            on_answer = functools.partial(self._activity.touch, grant.workspace)
         if request.websocket:
             on_input = self._activity.typing(grant.workspace)
-        route = Route(place.kind, address, self._cookies, on_input=on_input)
+        route = Route(place.kind, _address(place, grant), self._cookies, on_answer=on_answer, on_input=on_input)
         try:
             await self._forwarder.forward(client, request, route)
         except Unreachable:
             return False
         return True
 
-    def _refusal(self, request: Request, place: Place, grant: Grant) -> Reply:
+    def _refusal(self, request: Request, place: Place, grant: Grant, target: str) -> Reply:
+        """What to say instead of an answer from `target`."""
         page = request.page
         if grant.decision == "sign_in":
             return self._sign_in.begin(request, place) if page else SIGN_IN.reply(page=False)
@@ -113,9 +144,9 @@ class Workspaces:
         if grant.decision == "not_running":
             if page and grant.start_page:
                 joint = "&" if "?" in grant.start_page else "?"
-                return redirect(f"{grant.start_page}{joint}next={quote(request.target, safe='')}")
+                return redirect(f"{grant.start_page}{joint}next={quote(target, safe='')}")
             return NOT_RUNNING.reply(page=page)
-        return (port_silent(place.port) if place.port is not None else IDE_AWAY).reply(page=page)
+        return (port_silent(place.port) if place.port is not None else IDE_AWAY).reply(page=page, again=again(target))
 
     def _is_foreign(self, request: Request, place: Place) -> bool:
         """Whether another site may be acting with this browser's cookie.
@@ -139,3 +170,9 @@ class Workspaces:
                 return Key(place.slug, place.port, bearer=True, credential=token)
         value = cookie(headers.getall("Cookie", ()), self._cookie)
         return Key(place.slug, place.port, bearer=False, credential=value or "")
+
+
+def _address(place: Place, grant: Grant) -> Address:
+    if place.port is None:
+        return Address(grant.ide, 1)
+    return Address(f"{grant.ports}/{place.port}.sock", 2)
