@@ -101,11 +101,17 @@ async def test_a_stopped_workspace_wakes_on_a_page_load_only(stage: Stage) -> No
     assert [q["wake"] for q in stage.web.questions] == [False, True]
 
 
-async def test_a_page_load_sees_at_once_that_the_workspace_is_ready(stage: Stage) -> None:
+async def test_a_page_load_sees_at_once_that_the_workspace_is_ready_or_stops(stage: Stage) -> None:
     stage.web.state = "stopped"
     assert await redirected(stage)
     stage.web.state = "running"
     assert (await stage.ask(headers=stage.page()))[0] == 200
+    # What the page loads is not asked for again, another page is.
+    asked = len(stage.web.questions)
+    assert (await stage.ask("/script.js"))[0] == 200
+    assert len(stage.web.questions) == asked
+    stage.web.state = "stopping"
+    assert await redirected(stage)
 
 
 def reloads_to(page: bytes) -> str:

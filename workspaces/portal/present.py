@@ -42,10 +42,17 @@ class Link:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shown:
-    """A workspace as pages show it; `doing` are its buttons, `step` where its start stands, empty unless it starts."""
+    """A workspace as pages show it.
+
+    Attributes:
+        ready: whether it runs, and is meant to go on with this run.
+        doing: its buttons.
+        step: where its start stands; empty unless it starts.
+    """
 
     workspace: Workspace
     state: State
+    ready: bool
     said: words.Words
     notes: list[words.Note]
     warnings: list[tuple[str, str]]
@@ -110,6 +117,11 @@ def _open_link(workspace: Workspace, state: State, start: str) -> Link | None:
     return Link("Open", host_url(workspace.slug)) if state in {State.RUNNING, State.STOPPED} else None
 
 
+def _is_ready(workspace: Workspace) -> bool:
+    going_on = workspace.desired == Desired.RUNNING.value and not workspace.restart_pending
+    return workspace.state == State.RUNNING.value and going_on
+
+
 def show(workspace: Workspace, steps: Sequence[Condition] = ()) -> Shown:
     """What pages say of a workspace, and offer. `steps` are those of its start, for a list to say how far it is."""
     state = State(workspace.state)
@@ -117,12 +129,14 @@ def show(workspace: Workspace, steps: Sequence[Condition] = ()) -> Shown:
     return Shown(
         workspace=workspace,
         state=state,
+        ready=_is_ready(workspace),
         said=words.state_words(
             state,
             Reason(workspace.reason),
             Desired(workspace.desired),
             failure=workspace.failure,
             generation=workspace.generation,
+            restart=workspace.restart_pending,
         ),
         notes=words.git_notes(workspace.git),
         warnings=[words.warning_words(code) for code in workspace.warnings],

@@ -35,6 +35,7 @@ from workspaces.states import Desired, Reason, State
 CODE_SECONDS = 60
 COOKIE_SECONDS = 24 * 3600
 ANSWER_SECONDS = 10
+_WAKES = frozenset({State.RUNNING.value, State.STOPPING.value, State.STOPPED.value})
 _LABEL = re.compile(r"(?:(?P<port>[1-9][0-9]{3,4})-)?(?P<slug>[a-z][a-z0-9-]{0,38}[a-z0-9])")
 _STATE = re.compile(r"[0-9a-f]{64}")
 
@@ -150,7 +151,8 @@ def authorize(
 ) -> dict[str, Any]:
     """The gateway's question: may this request go to this workspace, and where is it?
 
-    With `wake`, a person is opening the page: a workspace that is stopped by then is started.
+    With `wake`, a person is opening the page. So one that is stopped or stops is started, a stop that has not begun is
+    called off, and a run that is about to be replaced is not shown any more.
     """
     label = slug if port is None else f"{port}-{slug}"
     caller = _caller(label=label, cookie=cookie, bearer=bearer, now=now)
@@ -159,18 +161,11 @@ def authorize(
     workspace = workspaces_of(caller.user).filter(slug=slug).first()
     if workspace is None:
         return _answer("not_found", slug, caller)
-    if workspace.state == State.RUNNING.value and workspace.upstream:
-        return _answer("allow", slug, caller, workspace)
-    if (
-        wake
-        and workspace.desired == Desired.STOPPED.value
-        and workspace.state
-        in {
-            State.STOPPED.value,
-            State.STOPPING.value,
-        }
-    ):
+    if wake and workspace.desired == Desired.STOPPED.value and workspace.state in _WAKES:
         workspace = intents.start(workspace, actor=caller.user, now=now, reason=Reason.URL_OPENED)
+    ending = wake and workspace.restart_pending
+    if workspace.state == State.RUNNING.value and workspace.upstream and not ending:
+        return _answer("allow", slug, caller, workspace)
     return _answer("not_running", slug, caller, workspace)
 
 
