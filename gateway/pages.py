@@ -74,6 +74,10 @@ class Trouble:
     reload: bool = False
     link: tuple[str, str] | None = None
 
+    def leading(self, address: str, text: str) -> Trouble:
+        """The same with a way on."""
+        return dataclasses.replace(self, link=(address, text))
+
     def reply(self, *, page: bool, again: str = "") -> Reply:
         """As a page, or as problem+json.
 
@@ -176,6 +180,8 @@ BAD_CODE = Trouble(
     "It was used already, is too old, or was made for another browser.",
     "Start again.",
 )  # fmt: skip
+
+TO_PORTAL = "Go to the portal."
 
 
 def body_too_large(most: int) -> Trouble:

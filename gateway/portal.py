@@ -6,7 +6,7 @@ from gateway.config import Config
 from gateway.downstream import Downstream, Request
 from gateway.forward import Forwarder, Route, Unreachable
 from gateway.hosts import place
-from gateway.pages import BAD_HOST, NO_PAGE, STARTING, plain
+from gateway.pages import BAD_HOST, NO_PAGE, STARTING, TO_PORTAL, plain
 from gateway.paths import is_agent, is_internal
 from gateway.upstream import Address
 from gateway.workspace import Workspaces
@@ -27,6 +27,9 @@ class Public:
         self._forwarder = forwarder
         self._workspaces = workspaces
         self._route = Route("web", Address(config.web), whole=True)
+        self._bad_host, self._no_page = (
+            trouble.leading(f"{config.portal_url}/", TO_PORTAL) for trouble in (BAD_HOST, NO_PAGE)
+        )
 
     async def __call__(self, client: Downstream, request: Request) -> None:
         """Answer one request by its host."""
@@ -40,13 +43,13 @@ class Public:
         if where.kind == "web":
             await self._portal(client, request)
         elif where.kind == "bad":
-            client.reply(BAD_HOST.reply(page=request.page))
+            client.reply(self._bad_host.reply(page=request.page))
         else:
             await self._workspaces.handle(client, request, where)
 
     async def _portal(self, client: Downstream, request: Request) -> None:
         if is_internal(request.target):
-            client.reply(NO_PAGE.reply(page=request.page))
+            client.reply(self._no_page.reply(page=request.page))
             return
         try:
             await self._forwarder.forward(client, request, self._route)

@@ -8,6 +8,7 @@ this host. A code that leaked, or that somebody else tries to plant, is useless 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from urllib.parse import urlencode
 
@@ -20,6 +21,8 @@ from gateway.paths import onward
 from gateway.web import Web, WebAway
 
 _NONCE_SECONDS = 600
+_NONCE_BYTES = 32
+_NONCE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class SignIn:
@@ -37,11 +40,13 @@ class SignIn:
         self._workspace_name = workspace_cookie(config.scheme)
 
     def begin(self, request: Request, place: Place) -> Reply:
-        """Send the browser to the portal, and remember a nonce in it."""
-        nonce = secrets.token_urlsafe(32)
+        """Send the browser to the portal, and remember a nonce in it: one for all tabs that are on their way."""
+        nonce = self._nonce(request)
+        if not _NONCE.fullmatch(nonce):
+            nonce = secrets.token_urlsafe(_NONCE_BYTES)
         query = urlencode({
             "label": place.label,
-            "state": hashlib.sha256(nonce.encode()).hexdigest(),
+            "state": _state(nonce),
             "next": onward(request.target),
         })  # fmt: skip
         return redirect(
@@ -52,11 +57,11 @@ class SignIn:
     async def enter(self, request: Request, place: Place, query: dict[str, list[str]]) -> Reply:
         """Trade the code in the query for this host's cookie, and send the browser on to where it wanted to go."""
         target = onward(query.get("next", ["/"])[0])
-        nonce = cookie(request.message.headers.getall("Cookie", []), self._nonce_name)
+        state = query.get("state", [""])[0]
+        nonce = self._nonce(request)
         code = query.get("code", [""])[0]
-        refused = BAD_CODE.reply(page=request.page)
         if not nonce or not code:
-            return refused
+            return self._refused(request, target, state)
         try:
             status, answer = await self._web.post(
                 "/internal/redeem", {"code": code, "label": place.label, "nonce": nonce}
@@ -65,13 +70,33 @@ class SignIn:
             return STARTING.reply(page=request.page)
         value = answer.get("cookie")
         if status != 200 or not isinstance(value, str) or not _is_cookie_value(value):
-            return refused
+            return self._refused(request, target, state)
         kept = self._cookie(self._workspace_name, value, int(answer.get("max_age") or 0))
         return redirect(target, status=303, cookies=(kept, self._cookie(self._nonce_name, "", 0)))
+
+    def _refused(self, request: Request, target: str, state: str) -> Reply:
+        """What to say to a code that is worth nothing.
+
+        Another tab may be to blame, and then the browser is sent on: it has signed in with the nonce of both, or begun
+        with one of its own, which the next try shares. Each leads to a state in which the same cannot happen again.
+        """
+        nonce = self._nonce(request)
+        signed_in = cookie(request.message.headers.getall("Cookie", []), self._workspace_name)
+        if (state and state != _state(nonce)) if nonce else signed_in:
+            return redirect(target, status=303)
+        return BAD_CODE.leading(target, "Open it again.").reply(page=request.page)
+
+    def _nonce(self, request: Request) -> str:
+        return cookie(request.message.headers.getall("Cookie", []), self._nonce_name) or ""
 
     def _cookie(self, name: str, value: str, seconds: int) -> str:
         secure = "; Secure" if self._config.scheme == "https" else ""
         return f"{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+
+
+def _state(nonce: str) -> str:
+    """What the portal is told of a nonce."""
+    return hashlib.sha256(nonce.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _is_cookie_value(value: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -22,6 +21,7 @@ from gateway.pages import (
     NOT_RUNNING,
     SIGN_IN,
     STARTING,
+    TO_PORTAL,
     Reply,
     port_silent,
     redirect,
@@ -57,6 +57,9 @@ class Workspaces:
         self._activity = activity
         self._cookies = CookieRules(config.protected_cookies, config.domain)
         self._cookie = workspace_cookie(config.scheme)
+        self._no_page, self._not_found, self._ide_away = (
+            trouble.leading(f"{config.portal_url}/", TO_PORTAL) for trouble in (NO_PAGE, NOT_FOUND, IDE_AWAY)
+        )
 
     async def handle(self, client: Downstream, request: Request, place: Place) -> None:
         """Answer one request."""
@@ -97,7 +100,7 @@ class Workspaces:
             return await self._sign_in.enter(request, place, query)
         if request.method == "GET" and parts.path == AGAIN_PATH:
             return await self._again(request, place, onward(query.get("next", ["/"])[0]))
-        return NO_PAGE.reply(page=request.page)
+        return self._no_page.reply(page=request.page)
 
     async def _again(self, request: Request, place: Place, target: str) -> Reply:
         """What a page gets that reloads by itself, perhaps in a tab that nobody looks at any more.
@@ -111,9 +114,9 @@ class Workspaces:
             return STARTING.reply(page=page, again=again(target))
         grant = access.grant
         if grant.decision == "sign_in":
-            return dataclasses.replace(SIGN_IN, link=(target, "Sign in.")).reply(page=page)
+            return SIGN_IN.leading(target, "Sign in.").reply(page=page)
         if grant.decision == "not_running":
-            return dataclasses.replace(NOT_RUNNING, link=(target, "Open it.")).reply(page=page)
+            return NOT_RUNNING.leading(target, "Open it.").reply(page=page)
         if grant.decision == "allow" and await self._forwarder.listens(_address(place, grant)):
             return redirect(target)
         return self._refusal(request, place, grant, target)
@@ -140,13 +143,15 @@ class Workspaces:
         if grant.decision == "sign_in":
             return self._sign_in.begin(request, place) if page else SIGN_IN.reply(page=False)
         if grant.decision == "not_found":
-            return NOT_FOUND.reply(page=page)
+            return self._not_found.reply(page=page)
         if grant.decision == "not_running":
             if page and grant.start_page:
                 joint = "&" if "?" in grant.start_page else "?"
                 return redirect(f"{grant.start_page}{joint}next={quote(target, safe='')}")
             return NOT_RUNNING.reply(page=page)
-        return (port_silent(place.port) if place.port is not None else IDE_AWAY).reply(page=page, again=again(target))
+        return (port_silent(place.port) if place.port is not None else self._ide_away).reply(
+            page=page, again=again(target)
+        )
 
     def _is_foreign(self, request: Request, place: Place) -> bool:
         """Whether another site may be acting with this browser's cookie.

@@ -54,7 +54,7 @@ def code_for(user: User, client: Client, label: str = "rocket-bcdfg") -> str:
     url = entering.enter(user=user, session_key=key, label=label, state=STATE, path="/x?y=1")
     assert urlsplit(url).hostname == f"{label}.localhost"
     query = parse_qs(urlsplit(url).query)
-    assert query["next"] == ["/x?y=1"]
+    assert (query["next"], query["state"]) == (["/x?y=1"], [STATE])
     return query["code"][0]
 
 

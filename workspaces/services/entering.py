@@ -89,7 +89,7 @@ def enter(*, user: User, session_key: str, label: str, state: str, path: str) ->
     grant = {"user": user.pk, "session": session_key, "label": label, "state": state}
     with _redis_needed():
         redis.client().set(f"slipway:code:{crypto.digest(code)}", crypto.seal(grant), ex=CODE_SECONDS)
-    return host_url(label, "/_slipway/enter?" + urlencode({"code": code, "next": local_path(path)}))
+    return host_url(label, "/_slipway/enter?" + urlencode({"code": code, "state": state, "next": local_path(path)}))
 
 
 def redeem(*, code: str, label: str, nonce: str) -> tuple[str, int]:
