@@ -146,8 +146,9 @@ class Workspaces:
             return self._not_found.reply(page=page)
         if grant.decision == "not_running":
             if page and grant.start_page:
+                port = f"port={place.port}&" if place.port is not None else ""
                 joint = "&" if "?" in grant.start_page else "?"
-                return redirect(f"{grant.start_page}{joint}next={quote(target, safe='')}")
+                return redirect(f"{grant.start_page}{joint}{port}next={quote(target, safe='')}")
             return NOT_RUNNING.reply(page=page)
         return (port_silent(place.port) if place.port is not None else self._ide_away).reply(
             page=page, again=again(target)

@@ -99,6 +99,8 @@ async def test_a_stopped_workspace_wakes_on_a_page_load_only(stage: Stage) -> No
     assert status == 302
     assert headers["Location"] == "http://localhost:8000/workspaces/demo/start?next=%2Fx%3Fy%3D1"
     assert [q["wake"] for q in stage.web.questions] == [False, True]
+    _, headers, _ = await stage.ask("/x?y=1", headers=stage.page("3000-demo.localhost"))
+    assert headers["Location"] == "http://localhost:8000/workspaces/demo/start?port=3000&next=%2Fx%3Fy%3D1"
 
 
 async def test_a_page_load_sees_at_once_that_the_workspace_is_ready_or_stops(stage: Stage) -> None:

@@ -166,9 +166,28 @@ def waterfall(workspace: Workspace, rows: Sequence[Condition], *, now: datetime)
     return draw(rows, origin=min([workspace.wanted_at, *begun]), now=now, under_way=busy and alive)
 
 
-def landing(workspace: Workspace, path: str) -> str:
-    """Where a start page leads once the workspace runs: the path on the workspace's host that was asked for."""
-    return host_url(workspace.slug, quote(local_path(path), safe="/?=&%:@!$'()*+,;~#-._[]"))
+@dataclasses.dataclass(frozen=True, slots=True)
+class Goal:
+    """Where a start page leads once the workspace runs.
+
+    Attributes:
+        path: path with query on the host that was asked for.
+        port: the port whose host that is; None for the editor's.
+    """
+
+    path: str = "/"
+    port: int | None = None
+
+    @property
+    def query(self) -> str:
+        """The same for an address of ours."""
+        return urlencode({"next": self.path} | ({"port": self.port} if self.port is not None else {}))
+
+
+def landing(workspace: Workspace, goal: Goal) -> str:
+    """The address of a goal."""
+    label = workspace.slug if goal.port is None else f"{goal.port}-{workspace.slug}"
+    return host_url(label, quote(local_path(goal.path), safe="/?=&%:@!$'()*+,;~#-._[]"))
 
 
 def languages(workspace: Workspace) -> list[Share]:

@@ -36,6 +36,7 @@ CODE_SECONDS = 60
 COOKIE_SECONDS = 24 * 3600
 ANSWER_SECONDS = 10
 _WAKES = frozenset({State.RUNNING.value, State.STOPPING.value, State.STOPPED.value})
+_PORT = re.compile(r"[1-9][0-9]{3,4}")
 _LABEL = re.compile(r"(?:(?P<port>[1-9][0-9]{3,4})-)?(?P<slug>[a-z][a-z0-9-]{0,38}[a-z0-9])")
 _STATE = re.compile(r"[0-9a-f]{64}")
 
@@ -58,6 +59,12 @@ def parse_label(label: str) -> str:
     if found is None or not (found["port"] is None or 1024 <= int(found["port"]) <= 65535):
         raise NotFound("workspace_not_found", "There is no such workspace.", "Go back to your workspaces.")
     return found["slug"]
+
+
+def port_of(text: str) -> int | None:
+    """The port of a workspace's program that `text` names; None where it names none."""
+    found = _PORT.fullmatch(text)
+    return int(text) if found and 1024 <= int(text) <= 65535 else None
 
 
 def local_path(text: str) -> str:
