@@ -15,6 +15,7 @@ from aiohttp.streams import StreamReader
 from typing_extensions import override
 
 from gateway.pages import Reply, plain
+from gateway.sockets import NOBODY, user_of
 from gateway.wire import CHUNK, Wire
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Downstream(Wire):
         super().__init__(listener.loop)
         self.listener = listener
         self.peer = ""
+        self.user = NOBODY
         self.access: Access | None = None
         self.tunnel: Cuttable | None = None
         self.sink: Callable[[bytes], None] | None = None
@@ -116,6 +118,7 @@ class Downstream(Wire):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.user = user_of(transport)
         if not self.listener.admit(self):
             self.abort()
             return

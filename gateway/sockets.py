@@ -1,4 +1,4 @@
-"""Connecting to a Unix socket whose folder belongs to the user's code.
+"""Sockets with the users' code on the other side: who it is, and connecting to what it offers.
 
 A workspace can write to the folder in which it offers its sockets. A symbolic link there could lead to the socket of
 another workspace, or to that of web. So the last steps of the path are walked without following links, and the inode
@@ -7,11 +7,27 @@ that was checked is the one that is connected to.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import socket
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+
+NOBODY = -1
+_CREDENTIALS = struct.Struct("3i")
+
+
+def user_of(transport: asyncio.BaseTransport) -> int:
+    """The account that connected to a Unix socket of ours; `NOBODY` where the system does not tell."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
+        return NOBODY
+    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(told)
+    return int(user)
 
 
 @contextlib.contextmanager
