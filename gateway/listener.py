@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.config import Config
 from gateway.downstream import Downstream, Handler
-from gateway.sockets import NOBODY
+from gateway.sockets import NOBODY, watch_peers
 
 _SWEEP_SECONDS = 1.0
 
@@ -59,6 +59,8 @@ class Listener:
             self._server = await self.loop.create_server(
                 lambda: Downstream(self), host.strip("[]"), int(port), backlog=1024
             )
+            for listening in self._server.sockets:
+                watch_peers(listening)
             self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
         self._sweeper = self.loop.create_task(self._sweep())
 

@@ -20,6 +20,30 @@ NOBODY = -1
 _CREDENTIALS = struct.Struct("3i")
 
 
+# A browser that loses its network says no goodbye, and an open editor without typing sends nothing that would show it.
+# It is given up after two minutes: rather more than a network needs to come back, and far less than the two hours after
+# which the system would ask for the first time.
+_ASK_AFTER_SECONDS = 60
+_ASK_EVERY_SECONDS = 15
+_MOST_QUESTIONS = 4
+# The same for a peer that owes an answer to data, for which the system would otherwise wait a quarter of an hour.
+_UNANSWERED_SECONDS = 120
+
+
+def watch_peers(listening: socket.socket) -> None:
+    """Let the system notice when a peer has vanished; connections inherit this from their listening TCP socket."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", _ASK_AFTER_SECONDS),
+        ("TCP_KEEPINTVL", _ASK_EVERY_SECONDS),
+        ("TCP_KEEPCNT", _MOST_QUESTIONS),
+        ("TCP_USER_TIMEOUT", _UNANSWERED_SECONDS * 1000),
+    ):
+        # Not every system has them all.
+        if hasattr(socket, name):
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 def user_of(transport: asyncio.BaseTransport) -> int:
     """The account that connected to a Unix socket of ours; `NOBODY` where the system does not tell."""
     connection = transport.get_extra_info("socket")

@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -83,7 +84,7 @@ async def running(folder: Path, *flags: str, limits: str = "true") -> AsyncItera
 async def test_drain_finishes_requests_and_tells_websockets_to_go(short_folder: Path) -> None:
     async with running(short_folder) as gateway, aiohttp.ClientSession() as session:
         assert await gateway.ready() == 200
-        socket = await session.ws_connect(gateway.url("/ws"), headers=gateway.headers)
+        editor = await session.ws_connect(gateway.url("/ws"), headers=gateway.headers)
         gateway.events.put_nowait(b"first,")
         stream = await session.get(gateway.url("/sse"), headers=gateway.headers)
         assert await stream.content.readuntil(b",") == b"first,"
@@ -91,13 +92,13 @@ async def test_drain_finishes_requests_and_tells_websockets_to_go(short_folder: 
         await until(gateway.unready)
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get(gateway.url("/"), headers=gateway.headers)
-        await socket.send_str("still open")
-        assert await socket.receive_str(timeout=5) == "still open"
+        await editor.send_str("still open")
+        assert await editor.receive_str(timeout=5) == "still open"
         for piece in (b"second", b""):
             gateway.events.put_nowait(piece)
         assert await asyncio.wait_for(stream.read(), 5) == b"second"
-        message = await socket.receive(timeout=5)
-        assert (message.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 1001)
+        message = await editor.receive(timeout=5)
+        assert (message.type, editor.close_code) == (aiohttp.WSMsgType.CLOSE, 1001)
         assert await asyncio.wait_for(gateway.process.wait(), 5) == 0
         assert not (short_folder / "admin.sock").exists()
 
@@ -160,6 +161,21 @@ async def test_connections_are_limited(short_folder: Path) -> None:
         held[1][1].close()
 
 
+async def test_the_system_looks_after_clients_that_vanish(short_folder: Path) -> None:
+    async with staged(short_folder) as stage:
+        editor = await stage.connect()
+        (connection,) = stage.gateway.public.connections
+        assert connection.transport is not None
+        told = connection.transport.get_extra_info("socket")
+        tcp = {
+            name: told.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+            for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+        }
+        assert told.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert tcp == {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 120_000}
+        await editor.close()
+
+
 async def test_it_takes_the_descriptors_it_may_have(short_folder: Path) -> None:
     async with running(short_folder, limits="ulimit -Sn 300") as gateway:
         soft, hard = resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)
@@ -168,17 +184,17 @@ async def test_it_takes_the_descriptors_it_may_have(short_folder: Path) -> None:
 
 async def test_too_few_descriptors_leave_room_for_those_who_are_in(short_folder: Path) -> None:
     async with running(short_folder, limits="ulimit -n 256") as gateway, aiohttp.ClientSession() as session:
-        socket = await session.ws_connect(gateway.url("/ws"), headers=gateway.headers)
+        editor = await session.ws_connect(gateway.url("/ws"), headers=gateway.headers)
         crowd = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(300)]
         assert await gateway.ready() == 200
-        await socket.send_str("still here")
-        assert await socket.receive_str(timeout=5) == "still here"
+        await editor.send_str("still here")
+        assert await editor.receive_str(timeout=5) == "still here"
         another = aiohttp.UnixConnector(f"{short_folder}/admin.sock")
         async with aiohttp.ClientSession(connector=another) as look, look.get("http://admin/metrics") as answer:
             assert "slipway_gateway_connections 48.0" in await answer.text()
         for _, writer in crowd:
             await hang_up(writer)
-        await socket.close()
+        await editor.close()
 
 
 @pytest.mark.parametrize(
