@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from urllib.parse import parse_qs, quote, urlsplit
 
+from gateway import hosts
 from gateway.access import Access, Authorizer, Grant, Key
 from gateway.activity import Activity
 from gateway.config import Config
@@ -158,15 +159,29 @@ class Workspaces:
         """Whether another site may be acting with this browser's cookie.
 
         A WebSocket handshake is not held back by the same-origin rule, so its Origin must be ours. A form of another
-        site may post to any address; for the editor that is refused too, programs on ports are left to decide.
+        site may post to any address; for the editor that is refused too, programs on ports are left to decide, but for
+        what comes from another workspace.
         """
         headers = request.message.headers
         origin = headers.get("Origin")
-        if not request.websocket and (request.method in _SAFE or place.kind == "port"):
-            return False
+        if not request.websocket:
+            if request.method in _SAFE:
+                return False
+            if place.kind == "port":
+                return self._is_neighbour(origin, headers.get("Sec-Fetch-Site"), place)
         if origin is None:
             return request.websocket or headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
         return origin.lower() != f"{self._config.scheme}://{request.host}".lower()
+
+    def _is_neighbour(self, origin: str | None, site: str | None, place: Place) -> bool:
+        """Whether a page of another workspace asks. It is of the same site, so the browser adds this one's cookie.
+
+        A page may have its origin hidden; then the browser only says that it is of this site.
+        """
+        if origin == "null":
+            return site == "same-site"
+        asker = hosts.place((origin or "").partition("://")[2], self._config.domain)
+        return asker.kind in ("ide", "port") and asker.slug != place.slug
 
     def _key(self, request: Request, place: Place) -> Key:
         headers = request.message.headers

@@ -359,6 +359,16 @@ async def test_redis_away_does_not_touch_traffic(short_folder: Path) -> None:
         ("demo.localhost", "", "cross-site", 403),
         ("demo.localhost", "", "", 200),
         ("3000-demo.localhost", "http://evil.example", "", 200),
+        ("3000-demo.localhost", "", "", 200),
+        ("3000-demo.localhost", "null", "", 200),
+        ("3000-demo.localhost", "null", "cross-site", 200),
+        ("3000-demo.localhost", "http://3000-demo.localhost:8000", "same-origin", 200),
+        # On a real domain, all workspaces are one site, and the cookie comes along.
+        ("3000-demo.localhost", "http://5000-demo.localhost:8000", "same-site", 200),
+        ("3000-demo.localhost", "http://demo.localhost:8000", "same-site", 200),
+        ("3000-demo.localhost", "http://3000-other.localhost:8000", "same-site", 403),
+        ("3000-demo.localhost", "https://Other.LocalHost", "same-site", 403),
+        ("3000-demo.localhost", "null", "same-site", 403),
     ],
 )
 async def test_unsafe_methods_of_other_sites(stage: Stage, host: str, origin: str, site: str, status: int) -> None:
