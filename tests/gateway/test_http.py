@@ -356,6 +356,16 @@ async def test_agents_socket_passes_only_its_paths(stage: Stage) -> None:
     assert seen["body"] == '{"run": 3}'
 
 
+@pytest.mark.parametrize("code", [599, 600, 700, 999])
+async def test_a_status_that_is_none_passes_and_is_counted(stage: Stage, code: int) -> None:
+    head = f"GET /status?code={code} HTTP/1.1\r\nHost: demo.localhost\r\nCookie: slipway_workspace={OWNER}\r\n\r\n"
+    follow = head.replace(f"/status?code={code}", "/next").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
+    reader, _ = await stage.raw((head + follow).encode())
+    answers = await asyncio.wait_for(reader.read(), 20)
+    assert answers.startswith(b"HTTP/1.1 %d" % code)
+    assert b"HTTP/1.1 200" in answers
+
+
 async def test_metrics_and_health_are_on_the_admin_listener_only(stage: Stage) -> None:
     await stage.ask()
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(f"{stage.folder}/admin.sock")) as session:
