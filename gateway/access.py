@@ -8,13 +8,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Literal
 
-import structlog
-
 from gateway import metrics
 from gateway.config import Config
 from gateway.web import Web, WebAway
-
-log = structlog.get_logger()
 
 Decision = Literal["allow", "sign_in", "not_found", "not_running"]
 _DECISIONS: tuple[Decision, ...] = ("allow", "sign_in", "not_found", "not_running")
