@@ -1,4 +1,4 @@
-"""The two things Django tells only by signal: a sign-out, and a user who was disabled or deleted."""
+"""The two things Django tells only by signal: a sign-out, and a user who was changed or deleted."""
 
 from __future__ import annotations
 
@@ -25,9 +25,14 @@ def close_sockets_of_session(request: HttpRequest | None, **_: Any) -> None:
 
 
 @receiver(post_save, sender=User)
-def close_sockets_of_disabled_user(instance: User, **_: Any) -> None:
-    """Somebody who may not sign in any more loses open workspaces too."""
-    if not instance.is_active:
+def check_sockets_of_changed_user(
+    instance: User, update_fields: frozenset[str] | None, *, created: bool, **_: Any
+) -> None:
+    """Somebody who was disabled, or whose sessions ended with the old password, loses open workspaces too.
+
+    Gateways ask about each, so a change that means nothing to them closes nothing; a sign-in is not worth the question.
+    """
+    if not created and update_fields != frozenset({"last_login"}):
         transaction.on_commit(lambda: services.revoke_user(instance))
 
 

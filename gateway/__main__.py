@@ -13,6 +13,7 @@ import structlog
 import uvloop
 
 from gateway.config import Config, ConfigError, read
+from gateway.descriptors import fitted, raise_limit
 from gateway.service import Gateway
 
 
@@ -24,6 +25,7 @@ def main() -> int:
         sys.stderr.write(f"gateway: {error}\n")
         return 2
     _log_to_stderr(config.log_level)
+    config = fitted(config, raise_limit())
     # What was imported stays: keeping it out of collections makes them short.
     gc.collect()
     gc.freeze()

@@ -8,13 +8,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Literal
 
-import structlog
-
 from gateway import metrics
 from gateway.config import Config
 from gateway.web import Web, WebAway
-
-log = structlog.get_logger()
 
 Decision = Literal["allow", "sign_in", "not_found", "not_running"]
 _DECISIONS: tuple[Decision, ...] = ("allow", "sign_in", "not_found", "not_running")
@@ -128,11 +124,9 @@ class Authorizer:
         raise WebAway("access changes faster than it can be asked for")
 
     def _usable(self, entry: Access, *, wake: bool) -> bool:
-        if self._loop.time() >= entry.expires:
-            return False
-        # A page load asks anew: a start takes less time than an answer is remembered, and the start page that sent the
-        # browser here a moment ago would get it back, again and again.
-        return entry.grant.decision != "not_running" or not wake
+        # A page load asks anew. A start takes less time than an answer is remembered: the start page that sent the
+        # browser here a moment ago would get it back, again and again. And web must hear of it to call off a stop.
+        return not wake and self._loop.time() < entry.expires
 
     async def _fly(self, key: Key, *, wake: bool) -> Access:
         """One question at a time for each key; it goes on when the first who asked has left.

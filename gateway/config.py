@@ -43,6 +43,9 @@ class Config:
         idle_seconds: how long an unused connection is kept, and how long an upload to a workspace may be silent.
         connect_seconds: how long connecting to an upstream may take.
         max_connections: open client connections; further ones are closed at once.
+        max_agent_connections: the same for the agents' listener.
+        max_connections_per_user: of those on the agents' socket, how many one account of the machine may have. The
+            gateway's own account is exempt: where workspaces have none of their own, all agents run under it.
         max_header_bytes: size of a request's head, all fields together.
         max_web_body_bytes: size of the body of a request for web; it is held in memory until it is whole. Requests
             for workspaces are not limited.
@@ -69,6 +72,8 @@ class Config:
     idle_seconds: float = 75.0
     connect_seconds: float = 5.0
     max_connections: int = 10_000
+    max_agent_connections: int = 1_000
+    max_connections_per_user: int = 16
     max_header_bytes: int = 65_536
     max_web_body_bytes: int = 131_072
     grace_seconds: float = 60.0
@@ -97,6 +102,8 @@ _NUMBERS = {
     "idle_seconds": float,
     "connect_seconds": float,
     "max_connections": int,
+    "max_agent_connections": int,
+    "max_connections_per_user": int,
     "max_header_bytes": int,
     "max_web_body_bytes": int,
     "grace_seconds": float,

@@ -15,6 +15,7 @@ from aiohttp.streams import StreamReader
 from typing_extensions import override
 
 from gateway.pages import Reply, plain
+from gateway.sockets import NOBODY, user_of
 from gateway.wire import CHUNK, Wire
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Downstream(Wire):
         super().__init__(listener.loop)
         self.listener = listener
         self.peer = ""
+        self.user = NOBODY
         self.access: Access | None = None
         self.tunnel: Cuttable | None = None
         self.sink: Callable[[bytes], None] | None = None
@@ -98,6 +100,7 @@ class Downstream(Wire):
         self.busy = False
         self.replied = False
         self.keep_alive = True
+        self._head_only = False
         self._queue: deque[tuple[RawRequestMessage, StreamReader] | Reply] = deque()
         self._body: StreamReader | None = None
         self._upgraded = False
@@ -115,6 +118,7 @@ class Downstream(Wire):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.user = user_of(transport)
         if not self.listener.admit(self):
             self.abort()
             return
@@ -143,6 +147,7 @@ class Downstream(Wire):
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
+        in_body = self._body is not None and not self._body.is_eof()
         try:
             messages, self._upgraded, self._tail = self._parser.feed_data(data)
         except HttpProcessingError as error:
@@ -155,7 +160,7 @@ class Downstream(Wire):
             if len(self._queue) >= _QUEUE:
                 self.hold(hold=True)
             self._wake()
-        elif self._body is None or self._body.is_eof():
+        elif not in_body:
             self._count_head(len(data))
 
     def _count_head(self, size: int) -> None:
@@ -199,10 +204,11 @@ class Downstream(Wire):
         self.busy, self.deadline, self.replied = True, _NEVER, False
         item = self._queue.popleft()
         if isinstance(item, Reply):
-            self.keep_alive = False
+            self.keep_alive, self._head_only = False, False
             self.reply(item)
             return False
         message, body = item
+        self._head_only = message.method == "HEAD"
         self.keep_alive = not message.should_close and not self.listener.draining
         host, target = _where(message)
         await self.listener.handler(self, Request(message, body, target, host))
@@ -248,11 +254,11 @@ class Downstream(Wire):
             self.reply(plain(500))
             self.close()
 
-    def reply(self, reply: Reply, *, head_only: bool = False) -> None:
-        """Send an answer of the gateway's own."""
+    def reply(self, reply: Reply) -> None:
+        """Send an answer of the gateway's own; one to HEAD goes without its body (RFC 9110, section 9.3.2)."""
         self.replied = True
         if self.connected:
-            self.write(reply.encode(keep_alive=self.keep_alive, head_only=head_only))
+            self.write(reply.encode(keep_alive=self.keep_alive, head_only=self._head_only))
 
     def take_over(self, sink: Callable[[bytes], None], tunnel: Cuttable) -> None:
         """Give all further bytes to `sink`, those first that came with the handshake."""

@@ -41,6 +41,7 @@ class Route:
         cookies: rules for upstreams that run the user's code; None for web.
         whole: whether the body is taken in whole, within the limits for web, before the upstream hears of the request.
         host: replaces the Host header where set.
+        on_answer: called when the upstream has begun to answer.
         on_input: called with the size of messages that the client sends over a WebSocket.
     """
 
@@ -49,6 +50,7 @@ class Route:
     cookies: CookieRules | None = None
     whole: bool = False
     host: str = ""
+    on_answer: Callable[[], None] | None = None
     on_input: Callable[[int], None] | None = None
 
 
@@ -78,6 +80,15 @@ class Forwarder:
             status = await exchange.run()
         finally:
             meter(route.kind).answered(status, client.loop.time() - started, exchange.received, exchange.sent)
+
+    async def listens(self, address: Address) -> bool:
+        """Whether something accepts connections there."""
+        try:
+            upstream = await self._pool.acquire(address)
+        except OSError:
+            return False
+        self._pool.release(address, upstream)
+        return True
 
 
 class _Exchange:
@@ -112,6 +123,8 @@ class _Exchange:
                 # The upstream gave the idle connection up in the very moment it was used.
                 upstream = await self._connect(fresh=True)
                 message, body = await self._ask(upstream)
+            if self._route.on_answer is not None:
+                self._route.on_answer()
             if message.code == 101:
                 return self._switch(upstream, message)
             return await self._answer(message, body)
@@ -271,5 +284,5 @@ class _Exchange:
     def _refuse(self, reply: Reply) -> int:
         """Answer a request whose body is not read to its end, so that nothing can follow on this connection."""
         self._client.keep_alive = False
-        self._client.reply(reply, head_only=self._request.method == "HEAD")
+        self._client.reply(reply)
         return reply.status

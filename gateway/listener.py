@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+from collections import Counter
 from pathlib import Path
 
 from gateway.config import Config
 from gateway.downstream import Downstream, Handler
+from gateway.sockets import NOBODY, watch_peers
 
 _SWEEP_SECONDS = 1.0
 
@@ -18,12 +21,20 @@ class Listener:
     Args:
         config: limits.
         handler: answers each request.
+        most: how many connections may be open; `max_connections` when None.
+        most_per_user: how many of them one account of the machine may have on a Unix socket, other than the gateway's
+            own; None for all.
     """
 
-    def __init__(self, config: Config, handler: Handler) -> None:
+    def __init__(
+        self, config: Config, handler: Handler, *, most: int | None = None, most_per_user: int | None = None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.config = config
         self.handler = handler
+        self._most = config.max_connections if most is None else most
+        self._most_per_user = most_per_user
+        self._users: Counter[int] = Counter()
         self.draining = False
         self.connections: set[Downstream] = set()
         self.address = ""
@@ -48,19 +59,31 @@ class Listener:
             self._server = await self.loop.create_server(
                 lambda: Downstream(self), host.strip("[]"), int(port), backlog=1024
             )
+            for listening in self._server.sockets:
+                watch_peers(listening)
             self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
         self._sweeper = self.loop.create_task(self._sweep())
 
     def admit(self, connection: Downstream) -> bool:
         """Whether one more connection is allowed; if so, it is counted from now on."""
-        if self.draining or len(self.connections) >= self.config.max_connections:
+        if self.draining or len(self.connections) >= self._most or self._has_its_share(connection.user):
             return False
         self.connections.add(connection)
+        self._users[connection.user] += 1
         return True
+
+    def _has_its_share(self, user: int) -> bool:
+        if self._most_per_user is None or user in (NOBODY, os.getuid()):
+            return False
+        return self._users[user] >= self._most_per_user
 
     def forget(self, connection: Downstream) -> None:
         """A connection has ended."""
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self._users[connection.user] -= 1
+            if not self._users[connection.user]:
+                del self._users[connection.user]
 
     async def _sweep(self) -> None:
         """Close what is over its time; one walk per second is cheaper than a timer per request."""

@@ -15,7 +15,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 _requests = Counter(
     "slipway_gateway_requests",
-    "Requests answered; `none` when the client left first",
+    "Requests answered; `none` when the client left first, or the status is none of HTTP's",
     ("kind", "code"),
     registry=REGISTRY,
 )
@@ -67,7 +67,7 @@ class Meter:
 
     def answered(self, status: int, seconds: float, received: int, sent: int) -> None:
         """One request is over; status 0 stands for a client that left first."""
-        self.requests[status // 100 - 1 if status else -1].inc()
+        self.requests[status // 100 - 1 if 100 <= status < 600 else -1].inc()
         self._observe(seconds)
         if received:
             self._received.inc(received)

@@ -61,7 +61,7 @@ class Trouble:
         detail: what happened, in a sentence.
         step: what to do next, in a sentence.
         retry_after: seconds after which asking again makes sense.
-        reload: whether the page asks again by itself after `retry_after`.
+        reload: whether the page asks again by itself after `retry_after` seconds.
         link: address and text of a way on.
     """
 
@@ -74,14 +74,23 @@ class Trouble:
     reload: bool = False
     link: tuple[str, str] | None = None
 
-    def reply(self, *, page: bool) -> Reply:
-        """As a page, or as problem+json."""
+    def leading(self, address: str, text: str) -> Trouble:
+        """The same with a way on."""
+        return dataclasses.replace(self, link=(address, text))
+
+    def reply(self, *, page: bool, again: str = "") -> Reply:
+        """As a page, or as problem+json.
+
+        Args:
+            page: which of both.
+            again: where a page that reloads goes; empty for the address it was loaded from.
+        """
         headers = [("X-Content-Type-Options", "nosniff")]
         if self.retry_after is not None:
             headers.append(("Retry-After", str(self.retry_after)))
         if page:
             headers += [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY)]
-            return Reply(self.status, tuple(headers), self._page().encode())
+            return Reply(self.status, tuple(headers), self._page(again).encode())
         headers.append(("Content-Type", "application/problem+json"))
         problem = {
             "type": "about:blank",
@@ -93,11 +102,12 @@ class Trouble:
         }
         return Reply(self.status, tuple(headers), json.dumps(problem).encode())
 
-    def _page(self) -> str:
+    def _page(self, again: str) -> str:
         step = html.escape(self.step)
         if self.link is not None:
             step += f' <a href="{html.escape(self.link[0])}">{html.escape(self.link[1])}</a>'
-        refresh = f'<meta http-equiv="refresh" content="{self.retry_after}">' if self.reload else ""
+        where = f"; url={html.escape(again)}" if again else ""
+        refresh = f'<meta http-equiv="refresh" content="{self.retry_after}{where}">' if self.reload else ""
         return _PAGE.format(
             refresh=refresh,
             title=html.escape(self.title),
@@ -170,6 +180,8 @@ BAD_CODE = Trouble(
     "It was used already, is too old, or was made for another browser.",
     "Start again.",
 )  # fmt: skip
+
+TO_PORTAL = "Go to the portal."
 
 
 def body_too_large(most: int) -> Trouble:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
+# What the gateway keeps for itself on the hosts of workspaces.
+OWN_PATH = "/_slipway/"
+ENTER_PATH = "/_slipway/enter"
+AGAIN_PATH = "/_slipway/again"
 _LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x1f\x7f]*")
 _AGENT = re.compile(r"/internal/agent/[a-z0-9_/-]+")
 
@@ -15,6 +19,16 @@ def is_local(target: str) -> bool:
     It must start with a single slash, and hold no backslash or control character, which browsers rewrite.
     """
     return _LOCAL.fullmatch(target) is not None
+
+
+def onward(target: str) -> str:
+    """`target` where a redirect to it stays on this host and outside of the gateway's own paths, else "/"."""
+    return target if is_local(target) and not target.startswith(OWN_PATH) else "/"
+
+
+def again(target: str) -> str:
+    """The address that asks whether `target` can be opened by now, without being a reason to wake a workspace."""
+    return f"{AGAIN_PATH}?next={quote(onward(target), safe='')}"
 
 
 def is_internal(target: str) -> bool:

@@ -6,7 +6,7 @@ from gateway.config import Config
 from gateway.downstream import Downstream, Request
 from gateway.forward import Forwarder, Route, Unreachable
 from gateway.hosts import place
-from gateway.pages import BAD_HOST, NO_PAGE, STARTING, plain
+from gateway.pages import BAD_HOST, NO_PAGE, STARTING, TO_PORTAL, plain
 from gateway.paths import is_agent, is_internal
 from gateway.upstream import Address
 from gateway.workspace import Workspaces
@@ -27,6 +27,9 @@ class Public:
         self._forwarder = forwarder
         self._workspaces = workspaces
         self._route = Route("web", Address(config.web), whole=True)
+        self._bad_host, self._no_page = (
+            trouble.leading(f"{config.portal_url}/", TO_PORTAL) for trouble in (BAD_HOST, NO_PAGE)
+        )
 
     async def __call__(self, client: Downstream, request: Request) -> None:
         """Answer one request by its host."""
@@ -40,18 +43,18 @@ class Public:
         if where.kind == "web":
             await self._portal(client, request)
         elif where.kind == "bad":
-            client.reply(BAD_HOST.reply(page=request.page), head_only=request.method == "HEAD")
+            client.reply(self._bad_host.reply(page=request.page))
         else:
             await self._workspaces.handle(client, request, where)
 
     async def _portal(self, client: Downstream, request: Request) -> None:
         if is_internal(request.target):
-            client.reply(NO_PAGE.reply(page=request.page), head_only=request.method == "HEAD")
+            client.reply(self._no_page.reply(page=request.page))
             return
         try:
             await self._forwarder.forward(client, request, self._route)
         except Unreachable:
-            client.reply(STARTING.reply(page=request.page), head_only=request.method == "HEAD")
+            client.reply(STARTING.reply(page=request.page))
 
 
 class Agents:
@@ -70,13 +73,13 @@ class Agents:
         """Answer one request."""
         if _unsupported(request) or request.message.upgrade or not is_agent(request.target):
             client.keep_alive = False
-            client.reply(NO_PAGE.reply(page=False), head_only=request.method == "HEAD")
+            client.reply(NO_PAGE.reply(page=False))
             return
         request.host = self._route.host
         try:
             await self._forwarder.forward(client, request, self._route)
         except Unreachable:
-            client.reply(STARTING.reply(page=False), head_only=request.method == "HEAD")
+            client.reply(STARTING.reply(page=False))
 
 
 def _has_body(request: Request) -> bool:

@@ -54,7 +54,13 @@ class Gateway:
         sign_in = SignIn(config, web)
         workspaces = Workspaces(config, self.authorizer, forwarder, sign_in, self.activity)
         self.public = Listener(config, Public(config, forwarder, workspaces))
-        self.agents = Listener(config, Agents(config, forwarder))
+        # Agents run among the users' programs, which can connect as well: they get a part, and each a share of it.
+        self.agents = Listener(
+            config,
+            Agents(config, forwarder),
+            most=config.max_agent_connections,
+            most_per_user=config.max_connections_per_user,
+        )
         self.admin = Listener(config, self._admin)
         self.guard = Guard(config, self.authorizer, self.public)
         self._revocations: Revocations | None = None
@@ -84,7 +90,7 @@ class Gateway:
             self.authorizer.redis_away = self._redis_away
             runs += [self._revocations.run(), self.activity.run()]
         self._tasks = [asyncio.create_task(run) for run in runs]
-        log.info("gateway_listening", address=self.public.address, domain=config.domain)
+        log.info("gateway_listening", address=self.public.address, domain=config.domain, most=config.max_connections)
 
     def _redis_away(self) -> bool:
         return self._revocations is not None and self._revocations.away
@@ -96,7 +102,7 @@ class Gateway:
             metrics.connections.set(len(self.public.connections))
 
     async def _admin(self, client: Downstream, request: Request) -> None:
-        client.reply(self._status(request.target.split("?", 1)[0]), head_only=request.method == "HEAD")
+        client.reply(self._status(request.target.split("?", 1)[0]))
 
     def _status(self, path: str) -> Reply:
         if path == "/metrics":

@@ -1,4 +1,4 @@
-"""Connecting to a Unix socket whose folder belongs to the user's code.
+"""Sockets with the users' code on the other side: who it is, and connecting to what it offers.
 
 A workspace can write to the folder in which it offers its sockets. A symbolic link there could lead to the socket of
 another workspace, or to that of web. So the last steps of the path are walked without following links, and the inode
@@ -7,11 +7,51 @@ that was checked is the one that is connected to.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import socket
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+
+NOBODY = -1
+_CREDENTIALS = struct.Struct("3i")
+
+
+# A browser that loses its network says no goodbye, and an open editor without typing sends nothing that would show it.
+# It is given up after two minutes: rather more than a network needs to come back, and far less than the two hours after
+# which the system would ask for the first time.
+_ASK_AFTER_SECONDS = 60
+_ASK_EVERY_SECONDS = 15
+_MOST_QUESTIONS = 4
+# The same for a peer that owes an answer to data, for which the system would otherwise wait a quarter of an hour.
+_UNANSWERED_SECONDS = 120
+
+
+def watch_peers(listening: socket.socket) -> None:
+    """Let the system notice when a peer has vanished; connections inherit this from their listening TCP socket."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", _ASK_AFTER_SECONDS),
+        ("TCP_KEEPINTVL", _ASK_EVERY_SECONDS),
+        ("TCP_KEEPCNT", _MOST_QUESTIONS),
+        ("TCP_USER_TIMEOUT", _UNANSWERED_SECONDS * 1000),
+    ):
+        # Not every system has them all.
+        if hasattr(socket, name):
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def user_of(transport: asyncio.BaseTransport) -> int:
+    """The account that connected to a Unix socket of ours; `NOBODY` where the system does not tell."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
+        return NOBODY
+    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(told)
+    return int(user)
 
 
 @contextlib.contextmanager

@@ -132,8 +132,14 @@ def test_a_sign_out_is_published_without_the_sessions_key(listener: Listener, ow
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("end", [lambda user: user.delete(), lambda user: _disable(user)], ids=["delete", "disable"])
-def test_the_end_of_a_user_is_published(listener: Listener, owner: User, end: Callable[[User], object]) -> None:
+@pytest.mark.parametrize(
+    "end",
+    [lambda user: user.delete(), lambda user: _disable(user), lambda user: _change_password(user)],
+    ids=["delete", "disable", "password"],
+)
+def test_the_end_of_a_user_or_of_their_sessions_is_published(
+    listener: Listener, owner: User, end: Callable[[User], object]
+) -> None:
     key = str(owner.pk)
     end(owner)
     assert listener.next() == {"user": key}
@@ -142,6 +148,18 @@ def test_the_end_of_a_user_is_published(listener: Listener, owner: User, end: Ca
 def _disable(user: User) -> None:
     user.is_active = False
     user.save(update_fields=["is_active"])
+
+
+def _change_password(user: User) -> None:
+    user.set_password("another long password")
+    user.save(update_fields=["password"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sign_in_is_not_published(listener: Listener, owner: User, member: User) -> None:
+    Client().force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
+    _disable(member)
+    assert listener.next() == {"user": str(member.pk)}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from datetime import timedelta
-from typing import Any
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -17,8 +17,10 @@ from django.utils import timezone
 from accounts import services as accounts
 from accounts.models import ApiToken, User
 from tests.api.conftest import Api, problem_of
+from tests.services.stage import Stage
 from workspaces.models import Event, Workspace
-from workspaces.services import entering
+from workspaces.runtime.port import Observation, Runtime
+from workspaces.services import entering, intents
 
 Factory = Callable[..., Workspace]
 pytestmark = pytest.mark.django_db
@@ -52,7 +54,7 @@ def code_for(user: User, client: Client, label: str = "rocket-bcdfg") -> str:
     url = entering.enter(user=user, session_key=key, label=label, state=STATE, path="/x?y=1")
     assert urlsplit(url).hostname == f"{label}.localhost"
     query = parse_qs(urlsplit(url).query)
-    assert query["next"] == ["/x?y=1"]
+    assert (query["next"], query["state"]) == (["/x?y=1"], [STATE])
     return query["code"][0]
 
 
@@ -162,7 +164,9 @@ def test_tokens(gateway: Api, owner: User, workspace: Workspace, bearer: Any) ->
         ("failed", "stopped", False),
         ("starting", "running", False),
         ("pending", "running", False),
-        ("running", "stopped", False),
+        ("running", "stopped", True),
+        ("running", "running", False),
+        ("running", "deleted", False),
         ("stopping", "deleted", False),
         ("deleting", "deleted", False),
         ("deleted", "deleted", False),
@@ -181,6 +185,78 @@ def test_only_a_stopped_workspace_is_woken_and_only_by_a_page(
     assert (row.generation, row.desired) == ((2, "running") if wakes else (1, desired))
     ask(gateway, cookie=cookie, wake=True)
     assert Event.objects.filter(kind="intent", reason="url_opened").count() == wakes
+
+
+@pytest.fixture
+def stage(owner: User, workspace_factory: Factory) -> Iterator[Stage]:
+    """A workspace that was started and runs."""
+    with time_machine.travel(datetime(2026, 11, 23, 12, tzinfo=UTC), tick=False) as traveller:
+        stage = Stage(traveller)
+        stage.give(workspace_factory(owner, look_again_at=timezone.now()))
+        assert stage.work(seconds=10).state == "running"
+        yield stage
+
+
+@pytest.fixture
+def load_page(gateway: Api, stage: Stage, owner: User, bearer: Any) -> Callable[[], str]:
+    """Open the workspace's address; what the gateway is told."""
+    token = bearer(owner)["Authorization"].removeprefix("Bearer ")
+    return lambda: str(ask(gateway, bearer=token, wake=True)["decision"])
+
+
+class Meanwhile:
+    """A runtime that something happens beside, once, between the operator's reading of the row and its decision."""
+
+    def __init__(self, runtime: Runtime, happens: Callable[[], object]) -> None:
+        self._runtime, self._happens = runtime, [happens]
+
+    def observe(self, name: str) -> Observation:
+        while self._happens:
+            self._happens.pop()()
+        return self._runtime.observe(name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+
+def test_opening_it_calls_off_a_stop_that_has_not_begun(
+    stage: Stage, owner: User, load_page: Callable[[], str]
+) -> None:
+    intents.stop(stage.row(), actor=owner, now=timezone.now())
+    answers: list[str] = []
+    stage.look(cast("Runtime", Meanwhile(stage.runtime, lambda: answers.append(load_page()))))
+    assert answers == ["allow"]
+    row = stage.work(seconds=10)
+    assert (row.state, row.desired, row.run) == ("running", "running", 1)
+    assert load_page() == "allow"
+
+
+def test_opening_it_while_it_stops_starts_it_again(stage: Stage, owner: User, load_page: Callable[[], str]) -> None:
+    stage.behave(stop_after=3)
+    intents.stop(stage.row(), actor=owner, now=timezone.now())
+    assert stage.work(seconds=1).state == "stopping"
+    assert load_page() == "not_running"
+    row = stage.work(seconds=10)
+    assert (row.state, row.desired, row.run) == ("running", "running", 2)
+    assert load_page() == "allow"
+
+
+def test_opening_it_before_a_restart_waits_for_the_fresh_run(
+    stage: Stage, owner: User, owner_client: Client, load_page: Callable[[], str]
+) -> None:
+    intents.restart(stage.row(), actor=owner, now=timezone.now())
+    assert load_page() == "not_running"
+    # The start page must not send the browser back to the run that ends.
+    page = owner_client.get("/workspaces/rocket-bcdfg/start").content.decode()
+    assert 'data-state="running"' not in page
+    assert "Open VS Code" not in page
+    assert "is ready" not in page
+    assert 'http-equiv="refresh" content="3"' in page
+    assert stage.work(seconds=10).run == 2
+    assert load_page() == "allow"
+    page = owner_client.get("/workspaces/rocket-bcdfg/start").content.decode()
+    assert 'data-state="running"' in page
+    assert "Open VS Code" in page
 
 
 def test_what_is_gone_is_not_found(gateway: Api, owner: User, workspace: Workspace, cookie: str) -> None:

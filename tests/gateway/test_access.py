@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -96,13 +99,79 @@ async def test_a_stopped_workspace_wakes_on_a_page_load_only(stage: Stage) -> No
     assert status == 302
     assert headers["Location"] == "http://localhost:8000/workspaces/demo/start?next=%2Fx%3Fy%3D1"
     assert [q["wake"] for q in stage.web.questions] == [False, True]
+    _, headers, _ = await stage.ask("/x?y=1", headers=stage.page("3000-demo.localhost"))
+    assert headers["Location"] == "http://localhost:8000/workspaces/demo/start?port=3000&next=%2Fx%3Fy%3D1"
 
 
-async def test_a_page_load_sees_at_once_that_the_workspace_is_ready(stage: Stage) -> None:
+async def test_a_page_load_sees_at_once_that_the_workspace_is_ready_or_stops(stage: Stage) -> None:
     stage.web.state = "stopped"
     assert await redirected(stage)
     stage.web.state = "running"
     assert (await stage.ask(headers=stage.page()))[0] == 200
+    # What the page loads is not asked for again, another page is.
+    asked = len(stage.web.questions)
+    assert (await stage.ask("/script.js"))[0] == 200
+    assert len(stage.web.questions) == asked
+    stage.web.state = "stopping"
+    assert await redirected(stage)
+
+
+def reloads_to(page: bytes) -> str:
+    """Where a page goes by itself; empty when it stays."""
+    found = re.search(rb'http-equiv="refresh" content="\d+; url=([^"]+)"', page)
+    assert bool(found) == (b'"refresh"' in page), page
+    return html.unescape(found[1].decode()) if found else ""
+
+
+def link_on(page: bytes) -> str:
+    found = re.search(rb'<a href="([^"]+)"', page)
+    assert found, page
+    return html.unescape(found[1].decode())
+
+
+async def test_a_page_that_reloads_by_itself_wakes_nothing(stage: Stage) -> None:
+    page = stage.page("3001-demo.localhost")
+    status, _, body = await stage.ask("/x?y=1&z='", headers=page)
+    assert (status, stage.web.questions.pop()["wake"]) == (502, True)
+    again = reloads_to(body)
+    assert again.startswith("/_slipway/again?")
+    # As long as nothing listens it goes on asking, and with the first answer it leads back.
+    status, _, body = await stage.ask(again, headers=page)
+    assert (status, reloads_to(body)) == (502, again)
+    async with served(stage.workspace.app(), stage.folder / "run" / "ports" / "3001.sock"):
+        status, headers, _ = await stage.ask(again, headers=page)
+        assert (status, headers["Location"]) == (302, "/x?y=1&z='")
+    stage.web.state = "stopped"
+    stage.gateway.authorizer.revoke("workspace", "0f0f-demo")
+    status, headers, body = await stage.ask(again, headers=page)
+    assert (status, "Location" in headers, reloads_to(body), link_on(body)) == (503, False, "", "/x?y=1&z='")
+    assert b"The workspace is not running" in body
+    assert not any(question["wake"] for question in stage.web.questions)
+
+
+async def test_the_editor_s_page_asks_again_without_waking_too(stage: Stage) -> None:
+    (stage.folder / "run" / "ide.sock").rename(stage.folder / "ide.away")
+    status, _, body = await stage.ask(headers=stage.page())
+    assert (status, b"The editor does not answer" in body) == (502, True)
+    stage.web.questions.clear()
+    again = reloads_to(body)
+    stage.gateway.authorizer.revoke("workspace", "0f0f-demo")
+    assert (await stage.ask(again, headers=stage.page()))[0] == 502
+    (stage.folder / "ide.away").rename(stage.folder / "run" / "ide.sock")
+    status, headers, _ = await stage.ask(again, headers=stage.page())
+    assert (status, headers["Location"]) == (302, "/")
+    assert [question["wake"] for question in stage.web.questions] == [False]
+
+
+async def test_whoever_is_signed_out_meanwhile_is_not_signed_in_by_a_reload(stage: Stage) -> None:
+    status, headers, body = await stage.ask("/_slipway/again?next=%2Fx", headers=stage.page(Cookie=""))
+    assert (status, "Location" in headers, reloads_to(body), link_on(body)) == (401, False, "", "/x")
+
+
+@pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil", "/_slipway/again", ""])
+async def test_a_reload_never_leaves_the_host(stage: Stage, target: str) -> None:
+    status, headers, _ = await stage.ask(f"/_slipway/again?next={quote(target, safe='')}", headers=stage.page())
+    assert (status, headers["Location"]) == (302, "/")
 
 
 async def test_a_workspace_that_stopped_a_moment_ago_is_asked_for_again(stage: Stage) -> None:
@@ -263,6 +332,12 @@ async def test_real_use_is_written_and_keep_alives_are_not(short_folder: Path, v
 
 async def test_requests_to_ports_count_as_use(short_folder: Path, valkey: ValkeyServer) -> None:
     async with staged(short_folder, redis_url=valkey.url) as stage:
+        # Nothing answers there, so nobody uses anything.
+        for _ in range(2):
+            assert (await stage.ask(headers=stage.page("3001-demo.localhost")))[0] == 502
+        await stage.gateway.activity.flush()
+        with valkey.client() as client:
+            assert client.zrange("slipway:activity", 0, -1) == []
         await stage.ask(headers=stage.headers("3000-demo.localhost"))
         await stage.gateway.activity.flush()
         with valkey.client() as client:
@@ -284,6 +359,16 @@ async def test_redis_away_does_not_touch_traffic(short_folder: Path) -> None:
         ("demo.localhost", "", "cross-site", 403),
         ("demo.localhost", "", "", 200),
         ("3000-demo.localhost", "http://evil.example", "", 200),
+        ("3000-demo.localhost", "", "", 200),
+        ("3000-demo.localhost", "null", "", 200),
+        ("3000-demo.localhost", "null", "cross-site", 200),
+        ("3000-demo.localhost", "http://3000-demo.localhost:8000", "same-origin", 200),
+        # On a real domain, all workspaces are one site, and the cookie comes along.
+        ("3000-demo.localhost", "http://5000-demo.localhost:8000", "same-site", 200),
+        ("3000-demo.localhost", "http://demo.localhost:8000", "same-site", 200),
+        ("3000-demo.localhost", "http://3000-other.localhost:8000", "same-site", 403),
+        ("3000-demo.localhost", "https://Other.LocalHost", "same-site", 403),
+        ("3000-demo.localhost", "null", "same-site", 403),
     ],
 )
 async def test_unsafe_methods_of_other_sites(stage: Stage, host: str, origin: str, site: str, status: int) -> None:

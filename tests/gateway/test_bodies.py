@@ -107,6 +107,23 @@ async def test_a_body_that_just_fits_passes_however_it_is_cut(small: Stage, meth
     assert small.web.paths == ["/form", "/next"]
 
 
+@pytest.mark.parametrize("size", [65_537, 100_000, 300_000, MEGA])
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_the_connection_of_an_upload_serves_the_next_request(stage: Stage, size: int, *, chunked: bool) -> None:
+    body = chunks(size) + b"0\r\n\r\n" if chunked else b"z" * size
+    head = WORKSPACE + (CHUNKED if chunked else f"Content-Length: {size}\r\n\r\n")
+    reader, writer = await stage.raw(head.encode())
+    await eventually_async(lambda: stage.workspace.requests)
+    # Nothing but the body's end is read last, and more of it than a head may have.
+    writer.write(body)
+    assert b'"length": %d,' % size in await asyncio.wait_for(reader.readuntil(b'"digest": "'), 20)
+    await asyncio.wait_for(reader.readuntil(b'"}'), 20)
+    writer.write(WORKSPACE.replace("POST", "GET").encode() + b"Connection: close\r\n\r\n")
+    rest = await asyncio.wait_for(reader.read(), 20)
+    assert rest.startswith(b"HTTP/1.1 200")
+    assert rest.count(b"HTTP/1.1") == 1
+
+
 async def test_web_hears_of_a_request_only_when_it_is_whole(small: Stage) -> None:
     head = f"{PORTAL}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     reader, writer = await small.raw(head.encode())

@@ -238,6 +238,21 @@ async def test_a_head_request_that_keeps_its_upstream_busy_holds_nobody_up(stage
         assert (await stage.ask("/next", headers=stage.headers(host)))[0] == 200
 
 
+async def test_what_the_gateway_says_to_a_head_request_has_no_body(stage: Stage) -> None:
+    async def hang_up_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    rude = await asyncio.start_unix_server(hang_up_at_once, stage.folder / "run" / "ports" / "3002.sock")
+    stage.stack.push_async_callback(rude.wait_closed)
+    stage.stack.callback(rude.close)
+    head = f"HEAD / HTTP/1.1\r\nHost: 3002-demo.localhost\r\nCookie: slipway_workspace={OWNER}\r\n\r\n"
+    follow = head.replace("HEAD", "GET").replace("3002", "3000").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
+    reader, _ = await stage.raw((head + follow).encode())
+    first, _, rest = (await asyncio.wait_for(reader.read(), 20)).partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 502")
+    assert rest.startswith(b"HTTP/1.1 200")
+
+
 async def test_http_1_0_gets_a_plain_body(stage: Stage) -> None:
     reader, writer = await stage.raw(
         f"GET /big?mega=1 HTTP/1.0\r\nHost: demo.localhost\r\nCookie: slipway_workspace={OWNER}\r\n\r\n".encode()
@@ -348,6 +363,16 @@ async def test_agents_socket_passes_only_its_paths(stage: Stage) -> None:
     assert seen["headers"]["Authorization"] == "Bearer run-token"
     assert seen["headers"]["Host"] == "localhost:8000"
     assert seen["body"] == '{"run": 3}'
+
+
+@pytest.mark.parametrize("code", [599, 600, 700, 999])
+async def test_a_status_that_is_none_passes_and_is_counted(stage: Stage, code: int) -> None:
+    head = f"GET /status?code={code} HTTP/1.1\r\nHost: demo.localhost\r\nCookie: slipway_workspace={OWNER}\r\n\r\n"
+    follow = head.replace(f"/status?code={code}", "/next").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
+    reader, _ = await stage.raw((head + follow).encode())
+    answers = await asyncio.wait_for(reader.read(), 20)
+    assert answers.startswith(b"HTTP/1.1 %d" % code)
+    assert b"HTTP/1.1 200" in answers
 
 
 async def test_metrics_and_health_are_on_the_admin_listener_only(stage: Stage) -> None:

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
+import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +19,8 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.config import Config, ConfigError, read
-from tests.gateway.stage import EVENTS, OWNER, SECRET, StubWeb, Workspace, served, staged
+from gateway.descriptors import fitted
+from tests.gateway.stage import EVENTS, OWNER, SECRET, StubWeb, Workspace, hang_up, served, staged
 from tests.support.waiting import eventually_async
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +55,8 @@ async def until(look: Callable[[], bool | Awaitable[bool]]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, *flags: str) -> AsyncIterator[Running]:
+async def running(folder: Path, *flags: str, limits: str = "true") -> AsyncIterator[Running]:
+    """Start it; `limits` is a shell command that comes first."""
     run = folder / "run"
     (run / "ports").mkdir(parents=True)
     (folder / "secret").write_text(SECRET + "\n")
@@ -60,6 +64,7 @@ async def running(folder: Path, *flags: str) -> AsyncIterator[Running]:
     app = workspace.app()
     async with served(StubWeb(run).app(), folder / "web.sock"), served(app, run / "ide.sock"):
         process = await asyncio.create_subprocess_exec(
+            "sh", "-c", f'{limits} && exec "$@"', "sh",
             sys.executable, "-m", "gateway", "--port", "0", "--web", f"unix:{folder}/web.sock",
             "--secret-file", f"{folder}/secret", "--admin", f"unix:{folder}/admin.sock", *flags,
             cwd=ROOT, env={**os.environ, "SLIPWAY_GATEWAY_DOMAIN": "localhost"}, stdout=DEVNULL, stderr=PIPE,
@@ -80,7 +85,7 @@ async def running(folder: Path, *flags: str) -> AsyncIterator[Running]:
 async def test_drain_finishes_requests_and_tells_websockets_to_go(short_folder: Path) -> None:
     async with running(short_folder) as gateway, aiohttp.ClientSession() as session:
         assert await gateway.ready() == 200
-        socket = await session.ws_connect(gateway.url("/ws"), headers=gateway.headers)
+        editor = await session.ws_connect(gateway.url("/ws"), headers=gateway.headers)
         gateway.events.put_nowait(b"first,")
         stream = await session.get(gateway.url("/sse"), headers=gateway.headers)
         assert await stream.content.readuntil(b",") == b"first,"
@@ -88,13 +93,13 @@ async def test_drain_finishes_requests_and_tells_websockets_to_go(short_folder: 
         await until(gateway.unready)
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get(gateway.url("/"), headers=gateway.headers)
-        await socket.send_str("still open")
-        assert await socket.receive_str(timeout=5) == "still open"
+        await editor.send_str("still open")
+        assert await editor.receive_str(timeout=5) == "still open"
         for piece in (b"second", b""):
             gateway.events.put_nowait(piece)
         assert await asyncio.wait_for(stream.read(), 5) == b"second"
-        message = await socket.receive(timeout=5)
-        assert (message.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 1001)
+        message = await editor.receive(timeout=5)
+        assert (message.type, editor.close_code) == (aiohttp.WSMsgType.CLOSE, 1001)
         assert await asyncio.wait_for(gateway.process.wait(), 5) == 0
         assert not (short_folder / "admin.sock").exists()
 
@@ -155,6 +160,96 @@ async def test_connections_are_limited(short_folder: Path) -> None:
         await eventually_async(lambda: len(stage.gateway.public.connections) == 1)
         assert (await stage.ask("/", headers={"Host": "localhost"}))[0] == 200
         held[1][1].close()
+
+
+async def test_the_system_looks_after_clients_that_vanish(short_folder: Path) -> None:
+    async with staged(short_folder) as stage:
+        editor = await stage.connect()
+        (connection,) = stage.gateway.public.connections
+        assert connection.transport is not None
+        told = connection.transport.get_extra_info("socket")
+        tcp = {
+            name: told.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+            for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+        }
+        assert told.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert tcp == {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 120_000}
+        await editor.close()
+
+
+async def test_it_takes_the_descriptors_it_may_have(short_folder: Path) -> None:
+    async with running(short_folder, limits="ulimit -Sn 300") as gateway:
+        soft, hard = resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard > 300
+
+
+async def test_too_few_descriptors_leave_room_for_those_who_are_in(short_folder: Path) -> None:
+    async with running(short_folder, limits="ulimit -n 256") as gateway, aiohttp.ClientSession() as session:
+        editor = await session.ws_connect(gateway.url("/ws"), headers=gateway.headers)
+        crowd = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(300)]
+        assert await gateway.ready() == 200
+        await editor.send_str("still here")
+        assert await editor.receive_str(timeout=5) == "still here"
+        another = aiohttp.UnixConnector(f"{short_folder}/admin.sock")
+        async with aiohttp.ClientSession(connector=another) as look, look.get("http://admin/metrics") as answer:
+            assert "slipway_gateway_connections 48.0" in await answer.text()
+        for _, writer in crowd:
+            await hang_up(writer)
+        await editor.close()
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "public", "agents"),
+    [(1 << 20, 10_000, 1_000), (20_000, 8_936, 1_000), (1_024, 336, 112), (256, 48, 16), (16, 6, 2)],
+)
+def test_connections_fit_into_the_descriptors(descriptors: int, public: int, agents: int) -> None:
+    config = fitted(Config(), descriptors)
+    assert (config.max_connections, config.max_agent_connections) == (public, agents)
+
+
+CROWD = """
+import os, socket, sys
+os.setuid(int(sys.argv[3]))
+held = []
+for _ in range(int(sys.argv[2])):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(sys.argv[1])
+    try:
+        held[-1].sendall(b"GET /internal/agent/x HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+        print(held[-1].recv(9).decode(), flush=True)
+    except ConnectionError:
+        print("", flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_agents_get_a_part_and_each_account_a_share_of_it(short_folder: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs root, to connect as somebody else")
+    async with staged(short_folder, max_agent_connections=5, max_connections_per_user=2) as stage:
+        short_folder.chmod(0o711)
+
+        async def come(user: int, count: int) -> list[bool]:
+            """Connect so many times, stay, and tell which were let in."""
+            crowd = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", CROWD, f"{short_folder}/platform.sock", str(count), str(user),
+                stdin=PIPE, stdout=PIPE,
+            )  # fmt: skip
+            stage.stack.push_async_callback(leave, crowd)
+            assert crowd.stdout is not None
+            return [(await asyncio.wait_for(crowd.stdout.readline(), 20)).startswith(b"HTTP/1.1") for _ in range(count)]
+
+        assert await come(40_001, 3) == [True, True, False]
+        assert await come(40_002, 1) == [True]
+        # Without accounts of their own, all agents run under that of the gateway.
+        assert await come(0, 3) == [True, True, False]
+        assert (await stage.ask())[0] == 200
+
+
+async def leave(crowd: Process) -> None:
+    """Let them go home."""
+    crowd.kill()
+    await crowd.wait()
 
 
 async def test_a_thousand_connections_leave_nothing_behind(short_folder: Path) -> None:

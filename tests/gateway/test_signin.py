@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
@@ -27,8 +28,95 @@ async def begin(stage: Stage, host: str = "demo.localhost", path: str = "/a?b=c"
     return cookie.split(";")[0].partition("=")[2], {k: v[0] for k, v in parse_qs(location.query).items()}
 
 
-def enter(code: str, target: str) -> str:
-    return f"/_slipway/enter?code={code}&next={quote(target, safe='')}"
+def enter(code: str, target: str, state: str = "") -> str:
+    return f"/_slipway/enter?code={code}&state={state}&next={quote(target, safe='')}"
+
+
+class Tab:
+    """A tab on its way from a page through the portal and back; tabs of one browser share its cookies."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, stage: Stage, cookies: dict[str, str], path: str) -> None:
+        self._stage, self._cookies, self._address = stage, cookies, path
+        self.status, self.page = 0, b""
+
+    async def load(self) -> dict[str, str]:
+        """Ask, with the cookies of now; what was given: cookies, and a location."""
+        held = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        async with self._stage.session.get(
+            self._stage.url(self._address), headers=self._stage.page(Cookie=held), allow_redirects=False
+        ) as answer:
+            given = dict(pair.split(";")[0].split("=", 1) for pair in answer.headers.getall("Set-Cookie", []))
+            self.status, self.page = answer.status, await answer.read()
+            return {"location": answer.headers.get("Location", ""), **given}
+
+    async def step(self) -> None:
+        """One redirect on the way."""
+        self.take(await self.load())
+
+    def take(self, given: dict[str, str]) -> None:
+        """Keep the cookies, and note where to go; the portal signs in whoever comes."""
+        location = given.pop("location")
+        for name, value in given.items():
+            self._cookies.pop(name, None)
+            if value:
+                self._cookies[name] = value
+        if "/gateway/enter?" in location:
+            asked = {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
+            code = f"code-{next(self._numbers)}"
+            self._stage.web.mint(code, label=asked["label"], state=asked["state"])
+            location = enter(code, asked["next"], asked["state"])
+        self._address = location or self._address
+
+    async def arrive(self) -> None:
+        """Go on to the end, which is not far."""
+        for _ in range(8):
+            await self.step()
+            if self.status not in (302, 303):
+                return
+
+
+@pytest.mark.parametrize("order", ["together", "one-after-the-other", "first-comes-last"])
+async def test_two_tabs_sign_in_side_by_side(stage: Stage, order: str) -> None:
+    cookies: dict[str, str] = {}
+    first, second = Tab(stage, cookies, "/first"), Tab(stage, cookies, "/second")
+    if order == "together":
+        # As when a browser restores its tabs: neither knows of the other's nonce.
+        answers = [await tab.load() for tab in (first, second)]
+        for tab, given in zip((first, second), answers, strict=True):
+            tab.take(given)
+    else:
+        for tab in (first, second):
+            await tab.step()
+    for tab in (second, first) if order == "first-comes-last" else (first, second):
+        await tab.arrive()
+        assert tab.status == 200, tab.page
+    assert {request.path for request in stage.workspace.requests} == {"/first", "/second"}
+    assert cookies == {"slipway_workspace": OWNER}
+
+
+async def test_a_link_that_was_used_leads_on_whoever_is_signed_in_and_others_to_a_new_start(stage: Stage) -> None:
+    used = enter("used", "/x?y=1", "f" * 64)
+    status, headers, _ = await stage.ask(used, headers=stage.page())
+    assert (status, headers["Location"], "Set-Cookie" in headers) == (303, "/x?y=1", False)
+    status, headers, page = await stage.ask(used, headers=stage.page(Cookie=""))
+    assert (status, "Location" in headers) == (400, False)
+    assert b'<a href="/x?y=1">Open it again.</a>' in page
+
+
+async def test_a_nonce_that_is_none_of_ours_is_replaced(stage: Stage) -> None:
+    for nonce in ("", "short", "x" * 44, "x" * 42 + "%", "é" * 43):
+        _, headers, _ = await stage.ask(headers=stage.page(Cookie=f"slipway_nonce={nonce}"))
+        assert f"slipway_nonce={nonce};" not in headers["Set-Cookie"]
+    _, headers, _ = await stage.ask(headers=stage.page(Cookie=f"slipway_nonce={'x' * 43}"))
+    assert headers["Set-Cookie"].startswith(f"slipway_nonce={'x' * 43}; Path=/; Max-Age=600")
+
+
+async def test_pages_that_name_the_portal_lead_there(stage: Stage) -> None:
+    for host, path in (("theirs.localhost", "/"), ("9x.localhost", "/"), ("demo.localhost", "/_slipway/x")):
+        status, _, page = await stage.ask(path, headers=stage.page(host))
+        assert (status, b'<a href="http://localhost:8000/">Go to the portal.</a>' in page) == (404, True), host
 
 
 @pytest.mark.parametrize(("host", "label"), [("demo.localhost", "demo"), ("3000-demo.localhost", "3000-demo")])
@@ -133,7 +221,7 @@ async def test_programs_get_a_problem_instead_of_a_redirect(stage: Stage) -> Non
 
 async def test_the_reserved_prefix_never_reaches_the_workspace(stage: Stage) -> None:
     for path in ("/_slipway/", "/_slipway/other", "/_slipway/enter?code=" + "x" * 8000):
-        assert (await stage.ask(path))[0] in (400, 404)
+        assert (await stage.ask(path))[0] in (303, 400, 404)
     assert not stage.workspace.requests
 
 

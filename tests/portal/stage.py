@@ -50,6 +50,9 @@ def move(target: str, **fields: Any) -> None:
 
     now = timezone.now()
     workspace = Workspace.objects.get(slug=SLUG)
+    if target == "starting":
+        # Only what is wanted is started.
+        fields["desired"] = "running"
     assert transition(workspace, State(target), now=now, reason=Reason.USER, **fields)
     if target == "starting":
         runtime().ensure_volume(SLUG)

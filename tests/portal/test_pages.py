@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
@@ -158,6 +161,32 @@ def test_a_start_page_never_leads_elsewhere(
     workspace_factory(owner, state="running")
     page = owner_client.get("/workspaces/rocket-bcdfg/start", {"next": path}).context["landing"]
     assert page == entering.host_url("rocket-bcdfg", "/")
+
+
+def test_a_start_page_leads_to_the_port_that_was_asked_for(
+    owner: User, owner_client: Client, workspace_factory: Factory
+) -> None:
+    workspace_factory(owner, state="running")
+    answer = owner_client.get("/workspaces/rocket-bcdfg/start?port=3000&next=/dashboard?a=b%26c")
+    landing = entering.host_url("3000-rocket-bcdfg", "/dashboard?a=b&c")
+    page = html.unescape(answer.content.decode())
+    assert f'data-landing="{landing}"' in page
+    assert f"url={landing}" in page
+    assert "Open port 3000" in page
+    # What its stream draws later leads there, too.
+    live = re.search('data-live="([^"]+)"', page)
+    assert live is not None
+    asked = parse_qs(urlsplit(live[1]).query)
+    assert asked == {"next": ["/dashboard?a=b&c"], "port": ["3000"]}
+
+
+@pytest.mark.parametrize("port", ["", "80", "65536", "3000x", "-3000", "٣٠٠٠", "3" * 5000, "3000/@evil.example"])
+def test_a_port_that_is_none_leads_to_the_editor(
+    owner: User, owner_client: Client, workspace_factory: Factory, port: str
+) -> None:
+    workspace_factory(owner, state="running")
+    answer = owner_client.get("/workspaces/rocket-bcdfg/start", {"port": port, "next": "/x"})
+    assert f'data-landing="{entering.host_url("rocket-bcdfg", "/x")}"' in answer.content.decode()
 
 
 def test_a_warning_and_ports_are_shown(owner: User, owner_client: Client, workspace_factory: Factory) -> None:

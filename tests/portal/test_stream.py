@@ -90,6 +90,7 @@ async def follow(client: AsyncClient, path: str, **headers: str) -> Reader:
         ("/live", "w-rocket-bcdfg"),
         ("/workspaces/rocket-bcdfg/live/detail", "detail_head"),
         ("/workspaces/rocket-bcdfg/live/start", "start_panel"),
+        ("/workspaces/rocket-bcdfg/live/start?next=/x&port=3000", "start_panel"),
     ],
 )
 async def test_a_change_arrives_by_itself(
@@ -105,6 +106,7 @@ async def test_a_change_arrives_by_itself(
         pass
     assert news["id"] == piece
     assert news["html"].count(f'id="{piece}"') == 1
+    assert ("3000-rocket-bcdfg" in news["html"]) is path.endswith("port=3000")
     await reader.close()
 
 

@@ -41,6 +41,7 @@ def test_a_failure_speaks_for_itself_until_a_start_was_asked_for() -> None:
 def test_a_click_is_seen_before_anybody_acted_on_it() -> None:
     assert words.state_words(State.RUNNING, Reason.USER, Desired.STOPPED).title == "Stopping"
     assert words.state_words(State.STOPPED, Reason.USER, Desired.RUNNING).title == "Starting"
+    assert words.state_words(State.RUNNING, Reason.RESTART, Desired.RUNNING, restart=True).title == "Restarting"
     assert words.state_words(State.RUNNING, Reason.DELETED, Desired.DELETED).title == "Moving to trash"
 
 

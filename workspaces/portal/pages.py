@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 from workspaces import selectors
 from workspaces.portal import present
 from workspaces.portal.pictures import PAGE, Query, detail_picture, list_picture, start_picture
-from workspaces.portal.reading import signed_in, tidy, user_of
+from workspaces.portal.reading import goal_of, signed_in, tidy, user_of
 from workspaces.services import entering
 from workspaces.services.runtimes import runtime
 
@@ -51,13 +51,13 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
 def start(request: HttpRequest, slug: str) -> HttpResponse:
     """A workspace's start, step by step; leads on to the editor by itself. Looking at it starts nothing."""
     workspace = selectors.workspace_of(user_of(request), slug)
-    path = entering.local_path(request.GET.get("next", "/"))
+    goal = goal_of(request.GET)
     context = {
-        "picture": start_picture(user_of(request), slug, path),
+        "picture": start_picture(user_of(request), slug, goal),
         "workspace": workspace,
         "row": present.show(workspace),
-        "path": path,
-        "landing": present.landing(workspace, path),
+        "goal": goal,
+        "landing": present.landing(workspace, goal),
     }
     return render(request, "workspaces/start.html", context)
 

@@ -18,6 +18,7 @@ from accounts.models import User
 from workspaces import selectors
 from workspaces.models import Workspace
 from workspaces.portal import present
+from workspaces.portal.present import Goal
 from workspaces.states import State
 
 PAGE = 50
@@ -79,10 +80,10 @@ def detail_picture(user: User, slug: str) -> Picture:
     return Picture({name: _render(name, context) for name in names})
 
 
-def start_picture(user: User, slug: str, path: str) -> Picture:
-    """A workspace's start."""
+def start_picture(user: User, slug: str, goal: Goal) -> Picture:
+    """A workspace's start, which leads to `goal`."""
     workspace = selectors.workspace_of(user, slug)
-    context = {**_context(workspace), "landing": present.landing(workspace, path)}
+    context = {**_context(workspace), "goal": goal, "landing": present.landing(workspace, goal)}
     return Picture({"start_panel": _render("start_panel", context)})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from django.urls import reverse
 
@@ -42,10 +42,17 @@ class Link:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shown:
-    """A workspace as pages show it; `doing` are its buttons, `step` where its start stands, empty unless it starts."""
+    """A workspace as pages show it.
+
+    Attributes:
+        ready: whether it runs, and is meant to go on with this run.
+        doing: its buttons.
+        step: where its start stands; empty unless it starts.
+    """
 
     workspace: Workspace
     state: State
+    ready: bool
     said: words.Words
     notes: list[words.Note]
     warnings: list[tuple[str, str]]
@@ -110,6 +117,11 @@ def _open_link(workspace: Workspace, state: State, start: str) -> Link | None:
     return Link("Open", host_url(workspace.slug)) if state in {State.RUNNING, State.STOPPED} else None
 
 
+def _is_ready(workspace: Workspace) -> bool:
+    going_on = workspace.desired == Desired.RUNNING.value and not workspace.restart_pending
+    return workspace.state == State.RUNNING.value and going_on
+
+
 def show(workspace: Workspace, steps: Sequence[Condition] = ()) -> Shown:
     """What pages say of a workspace, and offer. `steps` are those of its start, for a list to say how far it is."""
     state = State(workspace.state)
@@ -117,12 +129,14 @@ def show(workspace: Workspace, steps: Sequence[Condition] = ()) -> Shown:
     return Shown(
         workspace=workspace,
         state=state,
+        ready=_is_ready(workspace),
         said=words.state_words(
             state,
             Reason(workspace.reason),
             Desired(workspace.desired),
             failure=workspace.failure,
             generation=workspace.generation,
+            restart=workspace.restart_pending,
         ),
         notes=words.git_notes(workspace.git),
         warnings=[words.warning_words(code) for code in workspace.warnings],
@@ -152,9 +166,28 @@ def waterfall(workspace: Workspace, rows: Sequence[Condition], *, now: datetime)
     return draw(rows, origin=min([workspace.wanted_at, *begun]), now=now, under_way=busy and alive)
 
 
-def landing(workspace: Workspace, path: str) -> str:
-    """Where a start page leads once the workspace runs: the path on the workspace's host that was asked for."""
-    return host_url(workspace.slug, quote(local_path(path), safe="/?=&%:@!$'()*+,;~#-._[]"))
+@dataclasses.dataclass(frozen=True, slots=True)
+class Goal:
+    """Where a start page leads once the workspace runs.
+
+    Attributes:
+        path: path with query on the host that was asked for.
+        port: the port whose host that is; None for the editor's.
+    """
+
+    path: str = "/"
+    port: int | None = None
+
+    @property
+    def query(self) -> str:
+        """The same for an address of ours."""
+        return urlencode({"next": self.path} | ({"port": self.port} if self.port is not None else {}))
+
+
+def landing(workspace: Workspace, goal: Goal) -> str:
+    """The address of a goal."""
+    label = workspace.slug if goal.port is None else f"{goal.port}-{workspace.slug}"
+    return host_url(label, quote(local_path(goal.path), safe="/?=&%:@!$'()*+,;~#-._[]"))
 
 
 def languages(workspace: Workspace) -> list[Share]:

@@ -12,7 +12,7 @@ from kernel.errors import Failure, Unauthenticated
 from kernel.http import problem_response
 from workspaces.live import KEEP_ALIVE_SECONDS, LONGEST_STREAM_SECONDS, StreamResponse, Wakeups, event_frame, look
 from workspaces.portal.pictures import Picture, Query, detail_picture, list_picture, start_picture
-from workspaces.portal.reading import tidy
+from workspaces.portal.reading import goal_of, tidy
 
 Draw = Callable[[], Picture]
 # Changes come in bursts while a workspace starts: they are drawn together.
@@ -42,10 +42,10 @@ async def live_workspace(request: HttpRequest, slug: str, view: str) -> HttpResp
         user = await _caller(request)
     except Failure as failure:
         return problem_response(failure, request)
-    path = request.GET.get("next", "/")
+    goal = goal_of(request.GET)
 
     def draw() -> Picture:
-        return detail_picture(user, slug) if view == "detail" else start_picture(user, slug, path)
+        return detail_picture(user, slug) if view == "detail" else start_picture(user, slug, goal)
 
     return await _answer(request, draw, user)
 

@@ -99,16 +99,34 @@ _WISHES: dict[tuple[State, Desired], Words] = {
     (state, Desired.DELETED): Words(TITLES[State.DELETING], "busy", _WHY[State.DELETING], _NEXT[State.DELETING])
     for state in (State.PENDING, State.STARTING, State.RUNNING, State.STOPPING, State.STOPPED, State.FAILED)
 }
+_RESTARTS = Words("Restarting", "busy", "It stops, then starts afresh.", "Wait, or watch it start.")
 _STARTS_AGAIN = Words("Starting", "busy", "It is started again in a moment.", "Wait, or watch it start.")
 
 
 def state_words(
-    state: State, reason: Reason, desired: Desired, *, failure: dict[str, Any] | None = None, generation: int = 0
+    state: State,
+    reason: Reason,
+    desired: Desired,
+    *,
+    failure: dict[str, Any] | None = None,
+    generation: int = 0,
+    restart: bool = False,
 ) -> Words:
-    """What is said of a workspace in this state. `failure` is the workspace's, with the generation that it ended."""
+    """What is said of a workspace in this state.
+
+    Args:
+        state: where it stands.
+        reason: why.
+        desired: what its owner wants.
+        failure: the workspace's, with the generation that it ended.
+        generation: number of the latest intent.
+        restart: whether a restart was asked for that has not begun.
+    """
     wish = _WISHES.get((state, desired))
     if wish is not None:
         return wish
+    if restart and state is State.RUNNING:
+        return _RESTARTS
     if state is State.FAILED and failure:
         if desired is Desired.RUNNING and generation > failure.get("generation", generation):
             return _STARTS_AGAIN

@@ -35,6 +35,8 @@ from workspaces.states import Desired, Reason, State
 CODE_SECONDS = 60
 COOKIE_SECONDS = 24 * 3600
 ANSWER_SECONDS = 10
+_WAKES = frozenset({State.RUNNING.value, State.STOPPING.value, State.STOPPED.value})
+_PORT = re.compile(r"[1-9][0-9]{3,4}")
 _LABEL = re.compile(r"(?:(?P<port>[1-9][0-9]{3,4})-)?(?P<slug>[a-z][a-z0-9-]{0,38}[a-z0-9])")
 _STATE = re.compile(r"[0-9a-f]{64}")
 
@@ -57,6 +59,12 @@ def parse_label(label: str) -> str:
     if found is None or not (found["port"] is None or 1024 <= int(found["port"]) <= 65535):
         raise no_workspace()
     return found["slug"]
+
+
+def port_of(text: str) -> int | None:
+    """The port of a workspace's program that `text` names; None where it names none."""
+    found = _PORT.fullmatch(text)
+    return int(text) if found and 1024 <= int(text) <= 65535 else None
 
 
 def local_path(text: str) -> str:
@@ -86,7 +94,7 @@ def enter(*, user: User, session_key: str, label: str, state: str, path: str) ->
     grant = {"user": user.pk, "session": session_key, "label": label, "state": state}
     with _redis_needed():
         redis.client().set(f"slipway:code:{crypto.digest(code)}", crypto.seal(grant), ex=CODE_SECONDS)
-    return host_url(label, "/_slipway/enter?" + urlencode({"code": code, "next": local_path(path)}))
+    return host_url(label, "/_slipway/enter?" + urlencode({"code": code, "state": state, "next": local_path(path)}))
 
 
 def redeem(*, code: str, label: str, nonce: str) -> tuple[str, int]:
@@ -148,7 +156,8 @@ def authorize(
 ) -> dict[str, Any]:
     """The gateway's question: may this request go to this workspace, and where is it?
 
-    With `wake`, a person is opening the page: a workspace that is stopped by then is started.
+    With `wake`, a person is opening the page. So one that is stopped or stops is started, a stop that has not begun is
+    called off, and a run that is about to be replaced is not shown any more.
     """
     label = slug if port is None else f"{port}-{slug}"
     caller = _caller(label=label, cookie=cookie, bearer=bearer, now=now)
@@ -157,18 +166,11 @@ def authorize(
     workspace = workspaces_of(caller.user).filter(slug=slug).first()
     if workspace is None:
         return _answer("not_found", slug, caller)
-    if workspace.state == State.RUNNING.value and workspace.upstream:
-        return _answer("allow", slug, caller, workspace)
-    if (
-        wake
-        and workspace.desired == Desired.STOPPED.value
-        and workspace.state
-        in {
-            State.STOPPED.value,
-            State.STOPPING.value,
-        }
-    ):
+    if wake and workspace.desired == Desired.STOPPED.value and workspace.state in _WAKES:
         workspace = intents.start(workspace, actor=caller.user, now=now, reason=Reason.URL_OPENED)
+    ending = wake and workspace.restart_pending
+    if workspace.state == State.RUNNING.value and workspace.upstream and not ending:
+        return _answer("allow", slug, caller, workspace)
     return _answer("not_running", slug, caller, workspace)
 
 
