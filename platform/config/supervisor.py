@@ -23,7 +23,10 @@ from config.processes import Service
 
 LONGEST_LOG = 20 * 1024 * 1024
 START_SECONDS = 60.0
+FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+# What ran this long works: its next crash is the first of its kind.
+STEADY_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -97,12 +100,13 @@ class Running:
         self._environment = environment
         self._log = logs / f"{service.name}.log"
         self._root = root
-        self._pause = 0.5
-        self._not_before = 0.0
+        self._pause = FIRST_PAUSE
+        self._started = self._not_before = 0.0
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process; its output goes to its log file."""
+        self._started = time.monotonic()
         keep = self._log.exists() and self._log.stat().st_size < LONGEST_LOG
         with self._log.open("ab" if keep else "wb") as log:
             self.process = subprocess.Popen(
@@ -122,12 +126,14 @@ class Running:
         return self.process is not None and self.process.poll() is None
 
     def tend(self, now: float, say: Callable[[str], None]) -> None:
-        """Start it again if it ended, with growing pauses; now is monotonic seconds."""
+        """Start it again if it ended; from crash to crash the pause before that grows. now is monotonic seconds."""
         if self.alive:
             return
         if self._not_before == 0.0:
             code = self.process.returncode if self.process else None
             say(f"{self.service.name} ended unexpectedly (exit code {code}); starting it again. See {self._log}")
+            if now - self._started > STEADY_SECONDS:
+                self._pause = FIRST_PAUSE
             self._not_before = now + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
             self._end_group()

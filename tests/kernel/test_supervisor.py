@@ -1,13 +1,17 @@
-"""The folders that the platform trusts, and the lock on them."""
+"""The folders that the platform trusts, the lock on them, and services that are started again."""
 
 from __future__ import annotations
 
 import os
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from config.supervisor import CannotStart, only_one, own_folder
+from config.processes import Service
+from config.supervisor import CannotStart, Running, only_one, own_folder
+from tests.support.waiting import eventually
 
 
 def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
@@ -35,3 +39,26 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Too many levels"):
         only_one(tmp_path)
     assert (tmp_path / "precious").read_text() == "kept"
+
+
+def _pause_after_a_crash(running: Running, at: float) -> float:
+    """Seconds from the look that finds it ended, at this monotonic time, to its next start."""
+    eventually(lambda: not running.alive)
+    ended = running.process
+
+    def started(pause: float) -> bool:
+        running.tend(at + pause, lambda _: None)
+        return running.process is not ended
+
+    assert not started(0)
+    return next(pause for pause in (0.5, 1, 2, 4, 8, 16, 30) if started(pause))
+
+
+def test_pauses_between_crashes_grow_until_it_ran_for_a_while(tmp_path: Path) -> None:
+    service = Service("brief", (sys.executable, "-S", "-c", ""), ready=lambda: True)
+    running = Running(service, dict(os.environ), tmp_path, tmp_path)
+    running.start()
+    now = time.monotonic()
+    assert [_pause_after_a_crash(running, now) for _ in range(3)] == [0.5, 1, 2]
+    assert [_pause_after_a_crash(running, now + 600), _pause_after_a_crash(running, now)] == [0.5, 1]
+    running.stop()
