@@ -98,6 +98,21 @@ class Pause:
             assert self.go_on.wait(60)
 
 
+def test_a_start_under_way_is_not_called_absent() -> None:
+    pause = Pause("limits_made")
+    with local_rig("none", on_step=pause) as rig, ThreadPoolExecutor(1) as pool:
+        rig.runtime.ensure_volume("demo")
+        start = pool.submit(rig.runtime.ensure_run, spec())
+        try:
+            assert pause.reached.wait(30)
+            assert rig.again().observe("demo").presence is Presence.UNKNOWN
+            assert [entry.presence for entry in rig.runtime.list()] == [Presence.UNKNOWN]
+        finally:
+            pause.go_on.set()
+        assert start.result().presence is Presence.RUNNING
+        assert rig.runtime.observe("demo").presence is Presence.RUNNING
+
+
 def test_a_long_deletion_keeps_nobody_waiting() -> None:
     pause = Pause("set_aside")
     with local_rig("none", on_step=pause) as rig, ThreadPoolExecutor(1) as pool:
