@@ -214,6 +214,33 @@ def test_suggestions_and_branches_are_picked_by_keyboard(page: Page, portal: Por
     expect(page.locator(".row")).to_have_count(2)
 
 
+def test_an_answer_that_comes_late_keeps_what_is_pointed_at(page: Page, portal: Portal, tmp_path: Path) -> None:
+    origin = git_repos.create(tmp_path / "app.git", {}, branches={"feature/x": {}, "feaz": {}})
+    held: list[Route] = []
+    page.route(lambda url: url.endswith("query=feat"), lambda route: held.append(route))
+    page.goto(f"{portal.url}/new")
+    page.get_by_role("combobox", name="Repository").fill(origin.url)
+    page.get_by_role("combobox", name="Branch").focus()
+    page.keyboard.type("fea")
+    option = page.get_by_role("option", name="feature/x")
+    expect(page.get_by_role("option")).to_have_count(2)
+    page.keyboard.press("ArrowDown")
+    expect(option).to_have_attribute("aria-selected", "true")
+    page.keyboard.type("t")
+    expect(option).to_have_attribute("aria-selected", "false")
+    page.keyboard.press("ArrowDown")
+
+    def asked() -> bool:
+        page.wait_for_timeout(50)  # Playwright handles routes only while it is called.
+        return bool(held)
+
+    eventually(asked, what="the branches are asked for again")
+    held[0].continue_()
+    expect(page.get_by_role("option")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("combobox", name="Branch")).to_have_value("feature/x")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_fits_a_phone_and_names_its_controls(page: Page, portal: Portal, scheme: str) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
