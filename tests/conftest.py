@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.test import Client
 from django.utils import timezone
@@ -21,6 +22,9 @@ from tests.cluster import programs
 from workspaces.models import Repository, Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
+# How long an example takes says something of the machine, and nothing of what is tested.
+hypothesis.settings.register_profile("slipway", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("slipway")
 REQUIRED = {part.strip() for part in os.environ.get("SLIPWAY_TEST_REQUIRE", "").split(",") if part.strip()}
 
 

@@ -25,7 +25,10 @@ from config.processes import Service
 # Bytes of a service's log; one more of that length is kept beside it.
 LONGEST_LOG = 20 * 1024 * 1024
 START_SECONDS = 60.0
+FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+# What ran this long works: its next crash is the first of its kind.
+STEADY_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -103,12 +106,13 @@ class Running:
         self._older_log = logs / f"{service.name}.log.1"
         self._longest_log = longest_log
         self._root = root
-        self._pause = 0.5
-        self._not_before = 0.0
+        self._pause = FIRST_PAUSE
+        self._started = self._not_before = 0.0
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process; its output goes to its log file."""
+        self._started = time.monotonic()
         self._set_log_aside()
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -149,7 +153,12 @@ class Running:
         return self.process is not None and self.process.poll() is None
 
     def tend(self, now: float, say: Callable[[str], None]) -> None:
-        """Start it again if it ended, with growing pauses; now is monotonic seconds. Keeps its log short."""
+        """Start it again if it ended; from crash to crash the pause before that grows. Keeps its log short.
+
+        Args:
+            now: monotonic seconds.
+            say: tells the operator.
+        """
         if self.alive:
             self._shorten_log()
             return
@@ -158,6 +167,8 @@ class Running:
             self._end_group()
             words = self._set_log_aside()
             say(f"{self.service.name} ended unexpectedly (exit code {code}); starting it again. See {words}")
+            if now - self._started > STEADY_SECONDS:
+                self._pause = FIRST_PAUSE
             self._not_before = now + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         if now >= self._not_before:

@@ -48,6 +48,8 @@ export function combobox(input, find, chosen = () => {}) {
   }
 
   function show(found) {
+    // An answer may come while somebody is about to take what they point at.
+    const pointed = options[active]?.value;
     options = found;
     list.replaceChildren(
       ...found.map(({ label, note }, number) => {
@@ -60,7 +62,7 @@ export function combobox(input, find, chosen = () => {}) {
     );
     list.hidden = found.length === 0;
     input.setAttribute("aria-expanded", String(found.length > 0));
-    point(-1);
+    point(found.findIndex(({ value }) => value === pointed));
   }
 
   async function ask() {
@@ -80,7 +82,11 @@ export function combobox(input, find, chosen = () => {}) {
     timer = setTimeout(ask, PAUSE);
   }
 
-  input.addEventListener("input", askSoon);
+  input.addEventListener("input", () => {
+    // Who types on means the text again.
+    point(-1);
+    askSoon();
+  });
   input.addEventListener("blur", close);
   input.addEventListener("click", () => list.hidden && askSoon());
   input.addEventListener("keydown", (event) => {

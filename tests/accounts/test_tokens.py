@@ -83,7 +83,7 @@ def test_a_token_ends(owner: User) -> None:
     token, secret = services.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=1), now=now)
     assert valid_token(secret, now=now) == token
     assert valid_token(secret, now=now + timedelta(days=1)) is None
-    assert valid_token(secret[:-1] + "0", now=now) is None
+    assert valid_token(secret[:-1] + ("1" if secret.endswith("0") else "0"), now=now) is None
     services.revoke_token(token, now=now)
     assert valid_token(secret, now=now) is None
 

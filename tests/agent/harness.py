@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socketserver
 import subprocess
@@ -98,7 +99,7 @@ class Platform:
             return 400, {"detail": f"Not valid: {dict(said.errors)}"}
         self.reports.append(body)
         if self.hangs.is_set():
-            threading.Event().wait(15)
+            threading.Event().wait(60)
         return self.status, {"interval": 1}
 
     @property
@@ -195,7 +196,7 @@ class Agent:
         self.wait(lambda: self.platform.condition(part)["status"] == status, timeout)
         return self.platform.condition(part)
 
-    def stop(self, timeout: float = 10.0) -> int:
+    def stop(self, timeout: float = 30.0) -> int:
         """Stop it as the runtime does, and return its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -218,13 +219,10 @@ class Agent:
             for pid in self.processes():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(30)
 
     def close(self) -> None:
         """End whatever is left, and remove the short folder."""
         self.close_processes()
         self.platform.close()
-        for path in sorted(self.short.rglob("*"), reverse=True):
-            with contextlib.suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink()
-        self.short.rmdir()
+        shutil.rmtree(self.short, ignore_errors=True)

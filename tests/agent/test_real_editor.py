@@ -7,15 +7,15 @@ import os
 import signal
 import zipfile
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 
 from agent.transport import get_status
 from tests.agent.harness import Agent
 from tests.support.git_http import GitServer
+from tests.support.processes import command_of
 
-pytestmark = pytest.mark.ide
+pytestmark = [pytest.mark.ide, pytest.mark.timeout(300)]
 
 DEVCONTAINER = """{
     // What people write.
@@ -43,7 +43,7 @@ def extension() -> bytes:
 
 def servers(agent: Agent) -> list[int]:
     """Processes of code-server."""
-    return [pid for pid in agent.processes() if b"entry" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in agent.processes() if "entry" in command_of(pid)]
 
 
 def test_from_repository_to_editor(real_agent: Agent, git_server: GitServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 from tests.agent.harness import Agent
 from tests.support.git_http import GitServer
 from tests.support.git_repos import git
+from tests.support.processes import command_of
 
 
 def sh(script: str) -> str:
@@ -53,13 +55,14 @@ def test_what_a_report_holds(agent: Agent, git_server: GitServer) -> None:
     (agent.folder / "new.txt").write_text("mine")
     agent.wait(lambda: (agent.platform.reports[-1]["git"] or {}).get("uncommitted") == 1)
 
-    last = agent.platform.reports[-1]
+    reports = list(agent.platform.reports)
+    last = reports[-1]
 
     assert [item["type"] for item in last["conditions"]] == ["content", "ide", "commands", "extensions"]
     head = {"branch": "main", "head": repository.head(), "ahead": 0, "behind": 0, "uncommitted": 1, "unpushed": 0}
     assert last["git"] == head
     assert set(last["activity"]) == {"editor", "terminal", "processes", "ports"}
-    assert [report["sequence"] for report in agent.platform.reports] == list(range(1, last["sequence"] + 1))
+    assert [report["sequence"] for report in reports] == list(range(1, last["sequence"] + 1))
 
 
 def test_unicode_everywhere(agent: Agent, git_server: GitServer) -> None:
@@ -215,7 +218,8 @@ def test_ports_of_the_workspace_can_be_reached_and_others_cannot(agent: Agent, g
     with socket.create_server(("127.0.0.1", 0)) as foreign:
         agent.start(git_server.create_repository("app", files))
         agent.wait(lambda: agent.platform.reports and agent.platform.reports[-1]["ports"])
-        port = int((agent.folder / "port").read_text())
+        noted = agent.folder / "port"
+        port = int(agent.wait(lambda: noted.exists() and noted.read_text()))
 
         assert agent.platform.reports[-1]["ports"] == [port]
         assert foreign.getsockname()[1] not in agent.platform.reports[-1]["ports"]
@@ -223,17 +227,12 @@ def test_ports_of_the_workspace_can_be_reached_and_others_cannot(agent: Agent, g
         assert _get(path, "/big.bin") == (200, 3_000_000)
 
         for pid in agent.processes():
-            if b"server.py" in _command(pid):
-                os.kill(pid, signal.SIGKILL)
+            if "server.py" in command_of(pid):
+                # The shell around it may be among them, and end with it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         agent.wait(lambda: agent.platform.reports[-1]["ports"] == [])
         assert not path.exists()
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return b""  # It has ended since.
 
 
 def _get(path: Path, url: str) -> tuple[int, int]:

@@ -136,7 +136,7 @@ def test_activity_goes_to_redis_and_never_back(agent: Api, workspace: Workspace)
     now = timezone.now().timestamp()
     send(agent, activity={"editor": 20.0, "terminal": 5.0, "processes": None, "ports": None})
     first = score()
-    assert abs(first - (now - 5)) < 3
+    assert abs(first - (now - 5)) < 60
     send(agent, activity={"editor": 100.0})
     assert score() == first
     send(agent, activity={"editor": None})

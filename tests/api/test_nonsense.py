@@ -223,6 +223,10 @@ def _locked() -> Iterator[None]:
         yield
     finally:
         other.close()
+        if connection.vendor == "postgresql":
+            # The connection goes back to its pool, and to other tests.
+            with connection.cursor() as cursor:
+                cursor.execute("RESET lock_timeout")
 
 
 @pytest.mark.django_db(transaction=True)

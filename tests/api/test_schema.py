@@ -66,7 +66,7 @@ def test_whatever_is_sent_the_answer_is_as_described(
     mine, headers = workspace_factory(owner, state="stopped", desired="stopped"), bearer(owner)
 
     @given(case=operation.as_strategy(), there=st.booleans())
-    @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def ask(case: Any, *, there: bool) -> None:
         if there and "workspace_id" in (case.path_parameters or {}):
             case.path_parameters["workspace_id"] = str(mine.pk)

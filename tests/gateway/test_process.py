@@ -70,7 +70,7 @@ async def running(folder: Path, *flags: str, limits: str = "true") -> AsyncItera
             cwd=ROOT, env={**os.environ, "SLIPWAY_GATEWAY_DOMAIN": "localhost"}, stdout=DEVNULL, stderr=PIPE,
         )  # fmt: skip
         assert process.stderr is not None
-        first = json.loads(await asyncio.wait_for(process.stderr.readline(), 15))
+        first = json.loads(await asyncio.wait_for(process.stderr.readline(), 30))
         assert first["event"] == "gateway_listening"
         here = Running(process, int(first["address"].rpartition(":")[2]), folder, workspace)
         here.events = app[EVENTS]
@@ -83,7 +83,7 @@ async def running(folder: Path, *flags: str, limits: str = "true") -> AsyncItera
 
 
 async def test_drain_finishes_requests_and_tells_websockets_to_go(short_folder: Path) -> None:
-    async with running(short_folder) as gateway, aiohttp.ClientSession() as session:
+    async with running(short_folder, "--drain-seconds", "100") as gateway, aiohttp.ClientSession() as session:
         assert await gateway.ready() == 200
         editor = await session.ws_connect(gateway.url("/ws"), headers=gateway.headers)
         gateway.events.put_nowait(b"first,")
@@ -94,13 +94,13 @@ async def test_drain_finishes_requests_and_tells_websockets_to_go(short_folder: 
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get(gateway.url("/"), headers=gateway.headers)
         await editor.send_str("still open")
-        assert await editor.receive_str(timeout=5) == "still open"
+        assert await editor.receive_str(timeout=20) == "still open"
         for piece in (b"second", b""):
             gateway.events.put_nowait(piece)
-        assert await asyncio.wait_for(stream.read(), 5) == b"second"
-        message = await editor.receive(timeout=5)
+        assert await asyncio.wait_for(stream.read(), 20) == b"second"
+        message = await editor.receive(timeout=20)
         assert (message.type, editor.close_code) == (aiohttp.WSMsgType.CLOSE, 1001)
-        assert await asyncio.wait_for(gateway.process.wait(), 5) == 0
+        assert await asyncio.wait_for(gateway.process.wait(), 30) == 0
         assert not (short_folder / "admin.sock").exists()
 
 
@@ -110,7 +110,8 @@ async def test_drain_does_not_wait_for_ever(short_folder: Path) -> None:
         stream = await session.get(gateway.url("/sse"), headers=gateway.headers)
         await stream.content.readuntil(b",")
         gateway.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(gateway.process.wait(), 5) == 0
+        # Less than the ten seconds that it would take by itself.
+        assert await asyncio.wait_for(gateway.process.wait(), 9) == 0
         with pytest.raises(aiohttp.ClientPayloadError):
             await stream.read()
 
@@ -123,7 +124,7 @@ async def test_a_second_signal_ends_it_at_once(short_folder: Path) -> None:
         gateway.process.send_signal(signal.SIGTERM)
         await until(gateway.unready)
         gateway.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(gateway.process.wait(), 5) == 1
+        assert await asyncio.wait_for(gateway.process.wait(), 30) == 1
         stream.close()
 
 
@@ -140,11 +141,11 @@ async def test_a_head_that_comes_too_slowly_is_cut_off(short_folder: Path) -> No
         # A byte now and then does not put the clock back.
         writer.write(b"-Slow")
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), 12) == b""
         reader, writer = await stage.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.readuntil(b"}")
         with contextlib.suppress(ConnectionResetError):
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), 12)
         assert not stage.gateway.public.connections
 
 
@@ -155,7 +156,7 @@ async def test_connections_are_limited(short_folder: Path) -> None:
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         reader, _ = await stage.raw(b"")
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), 12) == b""
         held[0][1].close()
         await eventually_async(lambda: len(stage.gateway.public.connections) == 1)
         assert (await stage.ask("/", headers={"Host": "localhost"}))[0] == 200

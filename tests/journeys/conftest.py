@@ -22,7 +22,7 @@ DEVCONTAINER = """{
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
     """A git server with a repository."""
     root: Path = tmp_path_factory.mktemp("git")
@@ -38,13 +38,13 @@ def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rocket(git_server: GitServer) -> str:
     """Where the repository is."""
     return f"{git_server.url}/acme/rocket.git"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def github() -> Iterator[GitHubServer]:
     """A server that speaks GitHub's protocol, and knows one token."""
     with GitHubServer() as server:
@@ -52,7 +52,7 @@ def github() -> Iterator[GitHubServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platform(github: GitHubServer) -> Iterator[Platform]:
     """The platform, running."""
     running = Platform(

@@ -8,28 +8,23 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.conftest import ROOT, chromium
+from tests.conftest import ROOT
+from tests.support.browser import expect, launched
 from tests.support.platform import Platform
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.ide, pytest.mark.timeout(300)]
 
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 APP_ROW = '.explorer-folders-view .monaco-list-row:has-text("app.py")'
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+    with launched() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture
@@ -50,10 +45,10 @@ def picture(page: Page, name: str) -> None:
 def open_file_and_type_in_the_terminal(page: Page, checkout: Path) -> None:
     """What somebody does in an editor; the proof is on disk."""
     page.locator(APP_ROW).dblclick(timeout=60_000)
-    expect(page.locator(".monaco-editor .view-line").first).to_contain_text("lift-off", timeout=30_000)
+    expect(page.locator(".monaco-editor .view-line").first).to_contain_text("lift-off")
     page.keyboard.press("Control+Backquote")
     terminal = page.locator(".terminal.xterm")
-    terminal.wait_for(timeout=30_000)
+    terminal.wait_for()
     marker = checkout / "typed.txt"
 
     def typed() -> bool:
@@ -78,7 +73,7 @@ def test_from_a_sign_in_link_to_vs_code_and_back(platform: Platform, rocket: str
     page.goto(f"{platform.url}/new")
     page.get_by_role("combobox", name="Repository").fill(rocket)
     page.get_by_role("combobox", name="Branch").focus()
-    expect(page.get_by_text("default branch main")).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("default branch main")).to_be_visible()
     picture(page, "new")
     page.get_by_label("Name", exact=False).last.fill("Moon shot")
     # The start page may be gone again a second later: its address is taken from the navigation itself.
@@ -91,14 +86,14 @@ def test_from_a_sign_in_link_to_vs_code_and_back(platform: Platform, rocket: str
     checkout = platform.home / "workspaces" / slug / "home" / "rocket"
     open_file_and_type_in_the_terminal(page, checkout)
     picture(page, "vscode")
-    assert (checkout / "prepared.txt").read_text() == "prepared\n"
 
     page.goto(f"{platform.url}/workspaces/{slug}")
-    expect(page.locator("#log")).to_contain_text("postCreateCommand is done", timeout=20_000)
+    expect(page.locator("#log")).to_contain_text("postCreateCommand is done")
+    assert (checkout / "prepared.txt").read_text() == "prepared\n"
     expect(page.get_by_text("Cloned acme/rocket").first).to_be_visible()
     picture(page, "detail")
     page.get_by_role("button", name="Stop Moon shot").click()
-    expect(page.get_by_text("Stopped", exact=True).first).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Stopped", exact=True).first).to_be_visible()
     assert platform.runs(slug) == []
 
     workspace_id = _id_of(platform, slug)
@@ -144,13 +139,13 @@ def test_signing_out_closes_the_editor(platform: Platform, rocket: str, page: Pa
     editor.wait_for_selector(APP_ROW, timeout=60_000)
     assert sockets
     page.get_by_role("button", name="Sign out").click()
-    expect(page).to_have_url(f"{platform.url}/sign-in", timeout=10_000)
+    expect(page).to_have_url(f"{platform.url}/sign-in")
 
     def closed() -> bool:
         editor.wait_for_timeout(50)
         return not sockets
 
-    eventually(closed, timeout=5, what="the editor's sockets close")
+    eventually(closed, timeout=20, what="the editor's sockets close")
     answer = editor.goto(workspace["url"])
     assert answer is not None
     assert urlsplit(editor.url).path == "/sign-in"

@@ -1,10 +1,11 @@
-"""The folders that the platform trusts, the lock on them, and what becomes of a service's log."""
+"""The folders that the platform trusts, the lock on them, and its services: logs, crashes, new starts."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,3 +87,26 @@ def test_the_last_words_of_a_service_are_kept_where_they_are_looked_for(tmp_path
         eventually(lambda: not running.alive)
     named = Path(said[0].rpartition("See ")[2])
     assert "what went wrong" in named.read_text()
+
+
+def _pause_after_a_crash(running: Running, at: float) -> float:
+    """Seconds from the look that finds it ended, at this monotonic time, to its next start."""
+    eventually(lambda: not running.alive)
+    ended = running.process
+
+    def started(pause: float) -> bool:
+        running.tend(at + pause, lambda _: None)
+        return running.process is not ended
+
+    assert not started(0)
+    return next(pause for pause in (0.5, 1, 2, 4, 8, 16, 30) if started(pause))
+
+
+def test_pauses_between_crashes_grow_until_it_ran_for_a_while(tmp_path: Path) -> None:
+    service = Service("brief", (sys.executable, "-S", "-c", ""), ready=lambda: True)
+    running = Running(service, dict(os.environ), tmp_path, tmp_path)
+    running.start()
+    now = time.monotonic()
+    assert [_pause_after_a_crash(running, now) for _ in range(3)] == [0.5, 1, 2]
+    assert [_pause_after_a_crash(running, now + 600), _pause_after_a_crash(running, now)] == [0.5, 1]
+    running.stop()

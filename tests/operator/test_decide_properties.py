@@ -60,7 +60,7 @@ TARGETS = {
 
 
 @given(VIEWS)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_every_view_has_an_answer_that_keeps_the_rules(view: View) -> None:
     decision = decide(view, NOW)
     action = decision.action
@@ -193,7 +193,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 @given(worlds())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_a_small_world_comes_to_rest_where_it_is_wanted(world: World) -> None:
     spent = world.interruptions >= MOST_INTERRUPTIONS - 1
     failed = world.state is State.FAILED and not world.failed_ending

@@ -23,7 +23,7 @@ def valkey() -> Iterator[ValkeyServer]:
 
 @pytest.fixture
 def cache(valkey: ValkeyServer) -> Iterator[RedisCache]:
-    made = RedisCache.from_url(valkey.url, pause=0.05)
+    made = RedisCache.from_url(valkey.url, timeout=10, pause=0.05)
     yield made
     made.close()
 

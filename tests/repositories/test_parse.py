@@ -3,7 +3,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.errors import Invalid
@@ -244,7 +244,6 @@ _TEXTS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(_TEXTS, st.booleans())
 def test_any_text_is_either_refused_or_safe_for_git(text: str, allow_file: bool) -> None:
     try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kernel.errors import ClusterFault
 from tests.support.waiting import eventually
 from workspaces.runtime.fake import FakeOptions, FakeRuntime
 from workspaces.runtime.local import LocalConfig, LocalRuntime
@@ -21,7 +22,7 @@ from workspaces.runtime.local import processes as proc
 from workspaces.runtime.port import Limits, Observation, Presence, RunSpec, Runtime
 
 AGENT = """
-import json, os, signal, subprocess, sys
+import json, os, signal, subprocess, sys, time
 spec = json.load(open(os.environ["SLIPWAY_AGENT_SPEC"]))
 behaviour = spec.get("behaviour", "good")
 def say(**values):
@@ -43,7 +44,8 @@ if behaviour == "eats":
         kept.append(b"x" * 1_000_000)
 say(text="ready", environment=dict(os.environ), cwd=os.getcwd())
 while True:
-    signal.pause()
+    # Not signal.pause(): a signal that comes just before it would be waited for again.
+    time.sleep(0.5)
 """
 
 
@@ -73,6 +75,20 @@ class Rig:
     def wait_for(self, presence: Presence, name: str = "demo") -> Observation:
         eventually(lambda: self.runtime.observe(name).presence is presence, what=f"{name} is {presence}")
         return self.runtime.observe(name)
+
+    def destroy(self, name: str = "demo") -> None:
+        """End a run for good. One call may give up on a busy machine, and says then that it can be repeated."""
+
+        def done() -> bool:
+            try:
+                self.runtime.destroy_run(name)
+            except ClusterFault as fault:
+                if not fault.temporary:
+                    raise
+                return False
+            return True
+
+        eventually(done, what=f"the run of {name} is destroyed")
 
     def processes(self) -> set[int]:
         """Every process that mentions this rig's folder, its own test process aside."""
@@ -107,7 +123,7 @@ def local_rig(sandbox: str, **options: Any) -> Iterator[Rig]:
             yield rig
         finally:
             for entry in runtime.list():
-                runtime.destroy_run(entry.name)
+                rig.destroy(entry.name)
             for pid in rig.processes():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

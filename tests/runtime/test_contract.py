@@ -25,7 +25,7 @@ def test_nothing_is_absent(rig: Rig) -> None:
     assert rig.runtime.list() == []
     assert rig.runtime.logs("demo") == b""
     rig.runtime.stop("demo", grace=0)
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     rig.runtime.destroy_volume("demo")
 
 
@@ -86,7 +86,7 @@ def test_a_polite_stop_ends_it_in_order_and_keeps_volume_and_log(rig: Rig) -> No
     rig.runtime.stop("demo", grace=60)
     assert rig.wait_for(Presence.EXITED).exit_code == 0
     assert rig.runtime.ensure_run(spec()).presence is Presence.EXITED
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     assert rig.runtime.observe("demo").presence is Presence.ABSENT
     assert rig.runtime.list()[0].has_volume
     assert rig.runtime.logs("demo")
@@ -101,7 +101,7 @@ def test_force_after_grace(rig: Rig) -> None:
 
 def test_destroying_a_living_run_ends_it(rig: Rig) -> None:
     rig.start(behaviour="deaf")
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     assert rig.runtime.observe("demo").presence is Presence.ABSENT
     rig.start(run=2)
     assert rig.runtime.observe("demo").run == 2
@@ -112,7 +112,7 @@ def test_a_volume_in_use_is_not_deleted(rig: Rig) -> None:
     with pytest.raises(PlatformFault) as caught:
         rig.runtime.destroy_volume("demo")
     assert caught.value.code == "volume_in_use"
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     rig.runtime.destroy_volume("demo")
     rig.runtime.destroy_volume("demo")
     assert rig.runtime.list() == []

@@ -93,7 +93,7 @@ def test_the_agent_finds_what_it_was_promised(rig: Rig) -> None:
 
 def test_sockets_are_emptied_for_each_run_and_the_home_is_kept(rig: Rig) -> None:
     rig.start(run=1, commands=["touch $HOME/kept $SLIPWAY_RUN_DIR/gone"])
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     rig.start(run=2, commands=["ls $HOME", "ls $SLIPWAY_RUN_DIR"])
     said = rig.said()
     assert said[0]["out"].split() == ["kept"]
@@ -145,14 +145,14 @@ def test_a_killed_supervisor_hides_nothing(rig: Rig) -> None:
     rig.runtime.stop("demo", grace=60)
     seen = rig.wait_for(Presence.EXITED)
     assert (seen.exit_code, seen.reason) == (None, "supervisor_lost")
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     assert not rig.processes()
 
 
 def test_a_killed_supervisor_and_a_deaf_agent_can_still_be_ended(rig: Rig) -> None:
     rig.start(behaviour="deaf", daemon=True)
     os.kill(noted(rig, "shim"), signal.SIGKILL)
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     assert rig.runtime.observe("demo").presence is Presence.ABSENT
     assert not rig.processes()
 
@@ -160,7 +160,7 @@ def test_a_killed_supervisor_and_a_deaf_agent_can_still_be_ended(rig: Rig) -> No
 def test_a_number_that_now_belongs_to_another_process_is_not_the_run(rig: Rig) -> None:
     rig.start()
     document = json.loads((notes(rig) / "process.json").read_text())
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     other = subprocess.Popen(["/bin/sleep", "1000"])
     seen = proc.look(other.pid)
     assert seen is not None
@@ -172,7 +172,7 @@ def test_a_number_that_now_belongs_to_another_process_is_not_the_run(rig: Rig) -
     try:
         assert rig.runtime.observe("demo").presence is Presence.EXITED
         rig.runtime.stop("demo", grace=0)
-        rig.runtime.destroy_run("demo")
+        rig.destroy()
         assert rig.runtime.observe("demo").presence is Presence.ABSENT
         assert other.poll() is None
     finally:
@@ -184,7 +184,7 @@ def test_notes_of_an_earlier_boot_are_of_a_run_that_ended(rig: Rig) -> None:
     rig.start()
     document = json.loads((notes(rig) / "process.json").read_text())
     intent = (notes(rig) / "intent.json").read_text()
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     (notes(rig) / "intent.json").write_text(intent)
     (notes(rig) / "process.json").write_text(json.dumps({**document, "boot_id": "another"}))
     seen = rig.runtime.observe("demo")
@@ -206,7 +206,7 @@ def test_notes_that_make_no_sense_are_unknown_never_absent(file: str, text: str)
             rig.runtime.destroy_volume("demo")
         assert rig.processes()
         groups = [Path(folder) for folder in groups_of(rig)]
-        rig.runtime.destroy_run("demo")
+        rig.destroy()
         assert rig.runtime.observe("demo").presence is Presence.ABSENT
         assert not rig.processes()
         assert not any(folder.exists() for folder in groups)
@@ -221,7 +221,7 @@ def test_logs_of_the_last_five_runs_are_kept() -> None:
     with local_rig("none") as rig:
         for run in range(1, 8):
             rig.start(run=run)
-            rig.runtime.destroy_run("demo")
+            rig.destroy()
         kept = {path.name for path in (rig.root / "var/workspaces/demo/log").iterdir()}
         assert kept == {f"run-{run}.jsonl" for run in range(3, 8)}
         assert rig.runtime.logs("demo", run=4)
@@ -235,7 +235,7 @@ def test_deleting_follows_no_link_and_opens_closed_folders(rig: Rig) -> None:
     (outside / "precious").touch()
     (outside / "precious").chmod(0o600)
     rig.start(commands=[f"ln -s {outside} $HOME/link", "mkdir -p $HOME/shut/in && chmod 000 $HOME/shut"])
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     rig.runtime.destroy_volume("demo")
     assert (outside / "precious").exists()
     assert rig.runtime.list() == []
@@ -254,7 +254,7 @@ def test_memory_beyond_the_limit_ends_the_run_and_says_why(rig: Rig) -> None:
     seen = rig.wait_for(Presence.EXITED)
     assert (seen.exit_code, seen.reason) == (-9, "oom_killed")
     groups = json.loads((notes(rig) / "intent.json").read_text())["groups"]
-    rig.runtime.destroy_run("demo")
+    rig.destroy()
     assert groups
     assert not any(Path(group).exists() for group in groups)
 
@@ -263,7 +263,7 @@ def test_where_limits_cannot_be_set_it_goes_on_and_says_so() -> None:
     with local_rig("none", cgroup_root=Path("/nonexistent")) as rig:
         rig.start(daemon=True)
         assert "no_limits" in rig.runtime.observe("demo").warnings
-        rig.runtime.destroy_run("demo")
+        rig.destroy()
         assert not rig.processes()
 
 

@@ -122,7 +122,7 @@ def test_each_workspace_has_a_user_id_of_its_own_and_keeps_it() -> None:
     with local_rig("bwrap", uid_base=70_000, uid_count=3) as rig:
         first = {name: said(rig, "id -u", name=name)[0] for name in ("one", "two", "three")}
         assert len(set(first.values())) == 3
-        rig.runtime.destroy_run("one")
+        rig.destroy("one")
         rig.start("one", run=2, commands=["id -u"])
         assert rig.said("one")[0]["out"] == first["one"]
         with pytest.raises(Exception, match="user id"):

@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.support.processes import processes
+import psutil
+
+from tests.support.processes import command_of, processes
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,18 +142,21 @@ class Platform:
     def pid_of(self, service: str) -> int:
         """The process of a service: the child of `manage.py up` whose command line names it."""
         assert self._process is not None
+        parent = psutil.Process(self._process.pid)
         words = {
-            "worker": b"worker\0--pool",
-            "beat": b"beat\0",
-            "web": b"gunicorn",
-            "gateway": b"-m\0gateway",
-            "valkey": b"valkey-server",
-        }
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for child in children:
-            if words[service] in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
-        raise AssertionError(f"{service} does not run")
+            "worker": "worker --pool",
+            "beat": "beat ",
+            "web": "gunicorn",
+            "gateway": "-m gateway",
+            "valkey": "valkey-server",
+        }[service]
+
+        def look() -> int | None:
+            return next((child.pid for child in parent.children() if words in command_of(child.pid)), None)
+
+        found = eventually(look, what=f"{service} runs")
+        assert found is not None
+        return found
 
     def kill(self, service: str) -> None:
         """kill -9 of a service; the supervisor starts it again."""

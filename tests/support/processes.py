@@ -9,12 +9,15 @@ import psutil
 
 def processes() -> dict[int, str]:
     """Command lines by process id; what has ended and waits to be collected has none and is left out."""
-    found = {}
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if command := process.cmdline():
-                found[process.pid] = " ".join(command)
-    return found
+    return {pid: command for pid in psutil.pids() if (command := command_of(pid))}
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process; empty when it has ended."""
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ""
 
 
 def descendants(pid: int) -> list[int]:

@@ -112,7 +112,8 @@ def read(place: Place) -> Notes | None:
 def observation(place: Place, notes: Notes | None) -> Observation:
     """What the notes and the machine say now."""
     if notes is None:
-        return Observation(Presence.ABSENT)
+        # Who starts a run holds the life lock before anything of it is noted: a moment later it may well be there.
+        return Observation(Presence.UNKNOWN if files.life_lock_held(place.life) else Presence.ABSENT)
     living = _living(place, notes)
     if not living and notes.started is None:
         return Observation(Presence.ABSENT)  # Only the intention is there: its starter died before it started anything.
