@@ -22,6 +22,8 @@ from agent.texts import whole
 
 SIZE_LIMIT = 256 * 1024
 """Bytes of the file."""
+DEPTH_LIMIT = 100
+"""Levels of objects and lists within each other."""
 
 COMMANDS = ("onCreateCommand", "updateContentCommand", "postCreateCommand", "postStartCommand")
 """Lifecycle commands in the order in which they run."""
@@ -86,10 +88,10 @@ def load(folder: Path, env: Mapping[str, str], workspace_id: str) -> DevContaine
     Raises:
         Problem: `devcontainer_invalid`, naming the field at fault.
     """
-    path = find(folder)
-    if path is None:
-        return None
     try:
+        path = find(folder)
+        if path is None:
+            return None
         with path.open("rb") as file:
             data = file.read(SIZE_LIMIT + 1)
     except OSError as error:
@@ -238,11 +240,13 @@ def _fill(text: str, lookup: Callable[[str], str | None]) -> str:
     return _VARIABLE.sub(replace, text)
 
 
-def _fill_all(value: Any, lookup: Callable[[str], str | None]) -> Any:
+def _fill_all(value: Any, lookup: Callable[[str], str | None], level: int = 1) -> Any:
     if isinstance(value, str):
         return _fill(value, lookup)
+    if not isinstance(value, (list, dict)):
+        return value
+    if level > DEPTH_LIMIT:
+        raise _invalid("is nested too deeply")
     if isinstance(value, list):
-        return [_fill_all(entry, lookup) for entry in value]
-    if isinstance(value, dict):
-        return {key: _fill_all(entry, lookup) for key, entry in value.items()}
-    return value
+        return [_fill_all(entry, lookup, level + 1) for entry in value]
+    return {key: _fill_all(entry, lookup, level + 1) for key, entry in value.items()}

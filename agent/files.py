@@ -46,6 +46,6 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read an object; one that is missing or damaged counts as empty."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -86,15 +86,18 @@ class Workspace:
         try:
             await work
         except Exception as error:  # noqa: BLE001 - the boundary between parts: one must not end the others.
-            self._log.write("agent", "".join(traceback.format_exception(error)), level="error", event="part_failed")
-            operator = "Restart the workspace. If that does not help, tell the operator."
-            if part is not None and isinstance(error, OSError) and error.errno in _NO_SPACE:
-                repository = self._spec.repository
-                self.board.fail(part, git_errors.problem("disk_full", repository.full_name, repository.ref))
-            elif part is not None:
-                self.board.fail(part, Problem("agent_fault", f"A part of the workspace ({name}) failed.", operator))
-            else:
-                self.board.notice("agent_fault", f"A part of the workspace ({name}) failed. {operator}")
+            self._tell_fault(name, part, error)
+
+    def _tell_fault(self, name: str, part: Part | None, error: Exception) -> None:
+        self._log.write("agent", "".join(traceback.format_exception(error)), level="error", event="part_failed")
+        operator = "Restart the workspace. If that does not help, tell the operator."
+        if part is not None and isinstance(error, OSError) and error.errno in _NO_SPACE:
+            repository = self._spec.repository
+            self.board.fail(part, git_errors.problem("disk_full", repository.full_name, repository.ref))
+        elif part is not None:
+            self.board.fail(part, Problem("agent_fault", f"A part of the workspace ({name}) failed.", operator))
+        else:
+            self.board.notice("agent_fault", f"A part of the workspace ({name}) failed. {operator}")
 
     async def _open(self) -> None:
         """From the repository to a workspace that is complete."""
@@ -105,7 +108,7 @@ class Workspace:
             self._log.write("agent", problem.message, level="error", event=problem.code)
             self.board.fail("content", problem)
             return
-        container = await self._read_devcontainer()
+        container = await self._take_devcontainer()
         self._ide.content_is_there()
         self._spawn("git status", self._status.run(self._env.timing.git_status))
         try:
@@ -132,17 +135,26 @@ class Workspace:
         self._log.write("agent", f"{text} ({error})", level="warning", event=code)
         self.board.notice(code, text)
 
-    async def _read_devcontainer(self) -> DevContainer | None:
-        """What the repository asks for. None, with the condition failed, where its file is broken."""
-        variables = self._env.variables
+    async def _take_devcontainer(self) -> DevContainer | None:
+        """Do what the repository asks for. None, with the condition failed, where that cannot be done."""
         try:
-            # In a thread, because a long file with comments takes seconds, and the editor must not wait for it.
-            found = await asyncio.to_thread(devcontainer.load, self.folder, variables, self._spec.workspace_id)
+            return await self._read_devcontainer()
         except Problem as problem:
             self._log.write("agent", f"{problem.message} {problem.next_step}", level="error", event=problem.code)
             self.board.fail("commands", problem)
-            self.board.done("extensions", "Not looked for, as devcontainer.json is not valid")
-            return None
+        except Exception as error:  # noqa: BLE001 - nothing that a repository asks for may close the editor's door.
+            self._tell_fault("devcontainer.json", "commands", error)
+        self.board.done("extensions", "Not looked for, as devcontainer.json could not be used")
+        return None
+
+    async def _read_devcontainer(self) -> DevContainer:
+        """What the repository asks for, with its settings in place.
+
+        Raises:
+            Problem: its file is broken.
+        """
+        # In a thread, because a long file with comments takes seconds, and the editor must not wait for it.
+        found = await asyncio.to_thread(devcontainer.load, self.folder, self._env.variables, self._spec.workspace_id)
         container = found or DevContainer()
         self._tell_ignored(container)
         try:

@@ -116,7 +116,7 @@ class Platform:
 
 
 class Agent:
-    """One workspace: its folders stay over several starts."""
+    """One workspace: its folders stay over several starts. `prefix` is put before the agent's command."""
 
     def __init__(self, base: Path, *, node: str = sys.executable, ide: Path = STAND_IN) -> None:
         # Sockets have short paths, pytest's folders have not.
@@ -129,6 +129,7 @@ class Agent:
         self.platform = Platform(self.short / "p.sock")
         self.platform.open()
         self._base = base
+        self.prefix: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.env = {
             "PATH": os.environ["PATH"],
@@ -165,7 +166,7 @@ class Agent:
         (self._base / "spec.json").write_text(json.dumps(document))
         (self._base / "secrets.json").write_text(json.dumps({"run_token": "token-1"}))
         with self.log_path.open("ab") as log:
-            command = [sys.executable, "-m", "agent"]
+            command = [*self.prefix, sys.executable, "-m", "agent"]
             self.process = subprocess.Popen(
                 command, env=self.env, stdout=log, stderr=log, cwd=self.home, start_new_session=True
             )

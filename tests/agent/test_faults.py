@@ -24,6 +24,7 @@ PRIVATE = Credentials("bot", "s3cret-value")
         ('{"postCreateCommand": 7}', "postCreateCommand that is neither text"),
         ('{"containerEnv": {"A B": "x"}}', "containerEnv with a bad entry"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"a": ' + "[" * 600 + "]" * 600 + "}", "nested too deeply"),
         ('{"a": "' + "x" * 300_000 + '"}', "larger than 256 KiB"),
     ],
 )

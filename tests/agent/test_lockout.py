@@ -70,6 +70,44 @@ def test_unusable_gitconfig_does_not_lock_the_owner_out(agent: Agent, git_server
     assert list(agent.home.glob(".gitconfig.*")) == []
 
 
+def test_unreadable_devcontainer_does_not_lock_the_owner_out(agent: Agent, git_server: GitServer) -> None:
+    repository = git_server.create_repository("app", {".devcontainer/devcontainer.json": "{}"})
+    agent.start(repository)
+    agent.wait_condition("commands", "done")
+    agent.stop()
+    agent.platform.reports.clear()
+    folder = agent.folder / ".devcontainer"
+    folder.chmod(0)
+    agent.prefix = without_override()
+    try:
+        agent.start(repository)
+
+        agent.wait_condition("ide", "done")
+        commands = agent.wait_condition("commands", "failed")
+        assert commands["code"] == "devcontainer_invalid"
+        assert "cannot be read (Permission denied)" in commands["message"]
+        assert agent.platform.condition("content")["status"] == "done"
+    finally:
+        folder.chmod(0o755)
+
+
+def test_damaged_files_of_the_editor_do_not_lock_the_owner_out(agent: Agent, git_server: GitServer) -> None:
+    repository = git_server.create_repository("app", {".devcontainer.json": '{"containerEnv": {"A": "x"}}'})
+    agent.start(repository)
+    agent.wait_condition("commands", "done")
+    agent.stop()
+    agent.platform.reports.clear()
+    known = list((agent.state / "ide").rglob("*.json"))
+    for path in known:
+        path.write_text('{"a": ' + "[" * 100_000)
+
+    agent.start(repository)
+
+    agent.wait_condition("ide", "done")
+    agent.wait_condition("commands", "done")
+    assert {"environment.json", "applied-settings.json"} <= {path.name for path in known}
+
+
 def test_full_disk_does_not_lock_the_owner_out(agent: Agent, git_server: GitServer) -> None:
     text = '{"containerEnv": {"A": "x"}, "customizations": {"vscode": {"settings": {"a": 1}}}}'
     repository = git_server.create_repository("app", {".devcontainer.json": text})
@@ -100,6 +138,15 @@ def test_disk_full(agent: Agent, git_server: GitServer) -> None:
         assert condition["next_step"]
         assert list(agent.home.glob(".slipway-clone-*")) == []
         assert agent.stop() == 0
+
+
+def without_override() -> list[str]:
+    """A command that takes away what lets root read everything."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv, to be refused a file although this is root")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 @contextlib.contextmanager
