@@ -20,6 +20,8 @@ from agent.spec import Spec
 
 # Looking for the socket costs next to nothing, and the first request is what makes code-server load its other half.
 _POLL = 0.01
+# An answer that is not the page comes from a server that will not be another one within milliseconds.
+_POLL_ANSWERED = 0.5
 _PAGE_TIMEOUT = 20.0
 # Longest path of a Unix socket on Linux (unix(7)).
 _SOCKET_PATH_LIMIT = 107
@@ -27,6 +29,7 @@ _BACKOFF = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY = 60.0
 _GIVE_UP_TELLING = 4
 _NOT_STARTED = 127
+_OK = 200
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Ide:
     """code-server under supervision.
 
     Attributes:
-        ready: set while its page answers.
+        ready: set once its page has answered and the folder is there, until the process ends.
     """
 
     def __init__(self, environment: Environment, spec: Spec, folder: Path, board: Board, log: Log) -> None:
@@ -183,8 +186,8 @@ class Ide:
             self._board.fail("ide", Problem("ide_keeps_failing", "The editor stops again and again.", next_step))
 
     async def _watch_page(self) -> None:
-        while not await self._page_answers():
-            await asyncio.sleep(_POLL)
+        while (status := await self._page_status()) != _OK:
+            await asyncio.sleep(_POLL if status is None else _POLL_ANSWERED)
         if not self._content_there.is_set():
             self._board.start("ide", "The editor is up and waits for the repository")
             await self._content_there.wait()
@@ -192,15 +195,16 @@ class Ide:
         self._board.done("ide", "The editor is open")
         self._log.write("agent", "The editor answers.", event="ide_ready")
 
-    async def _page_answers(self) -> bool:
+    async def _page_status(self) -> int | None:
+        """What the page answers; None while nobody does."""
         if not self._places.socket.exists():
-            return False
+            return None
         path = f"/?folder={quote(str(self._folder))}"
         address = f"unix:{self._places.socket}"
         try:
-            return await asyncio.to_thread(transport.get_status, address, path, timeout=_PAGE_TIMEOUT) == 200
+            return await asyncio.to_thread(transport.get_status, address, path, timeout=_PAGE_TIMEOUT)
         except (OSError, http.client.HTTPException):
-            return False
+            return None
 
 
 def is_editor(environment: Environment) -> Callable[[str], bool]:

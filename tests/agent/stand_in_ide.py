@@ -15,10 +15,20 @@ from typing import Any
 from typing_extensions import override
 
 
+def refuses() -> bool:
+    """Whether the file that says so is there; each request is counted in it."""
+    path = Path(os.environ.get("STAND_IN_REFUSES", "/nonexistent"))
+    if not path.is_file():
+        return False
+    with path.open("a") as file:
+        file.write("x")
+    return True
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         found = self.path.startswith("/?folder=")
-        self.send_response(200 if found else 404)
+        self.send_response(500 if refuses() else 200 if found else 404)
         self.end_headers()
         self.wfile.write(b"editor")
 
