@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import http.client
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,6 +30,8 @@ _STEADY = 60.0
 _GIVE_UP_TELLING = 4
 _NOT_STARTED = 127
 _OK = 200
+# Variables by these names are orders to code-server, Node or the loader: some keep the editor from starting at all.
+_ORDERS = ("CODE_SERVER_", "VSCODE_", "NODE_", "ELECTRON_", "LD_")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,6 +95,9 @@ class Ide:
         self._places = paths(environment)
         self._child: Child | None = None
         self._stopping = False
+        self._added: Mapping[str, str] = {}
+        self._without_added = False
+        self._opened = False
         self._content_there = asyncio.Event()
         self.ready = asyncio.Event()
 
@@ -111,12 +116,15 @@ class Ide:
             began = clock()
             try:
                 code = await self._run_once()
-            except OSError as error:
-                # No process or memory left to start it: that passes.
-                self._log.write("agent", f"The editor could not be started: {error.strerror}", level="error")
+            except (OSError, ValueError) as error:
+                # No process or memory left to start it, which passes, or variables that no process can have.
+                self._log.write("agent", f"The editor could not be started: {error}", level="error")
                 code = _NOT_STARTED
             if self._stopping:
                 return
+            if self._added and not self._opened:
+                self._leave_variables_out(code)
+                continue
             failures = 0 if clock() - began > _STEADY else failures + 1
             self._tell_restart(failures, code)
             await asyncio.sleep(_BACKOFF[min(failures, len(_BACKOFF)) - 1] if failures else 0)
@@ -142,9 +150,15 @@ class Ide:
         settings.write_preset(self._places.data)
         return True
 
-    def _variables(self) -> dict[str, str]:
+    def _repositorys_variables(self) -> dict[str, str]:
+        """For what the editor starts by itself, such as language servers: terminals get theirs by its settings."""
+        if self._without_added:
+            return {}
         known = files.read_json(self._places.variables)
-        variables = {**self._environment.variables, **{name: str(value) for name, value in known.items()}}
+        return {name: str(value) for name, value in known.items() if not name.startswith(_ORDERS)}
+
+    def _variables(self) -> dict[str, str]:
+        variables = {**self._environment.variables, **self._added}
         variables.pop("NODE_OPTIONS", None)
         variables["VSCODE_PROXY_URI"] = self._spec.port_url
         return variables
@@ -152,6 +166,7 @@ class Ide:
     async def _run_once(self) -> int:
         """Start it, watch for its page, and return how it ended."""
         self._log.write("agent", "Starting the editor.", event="ide_started")
+        self._added, self._opened = self._repositorys_variables(), False
         cwd = self._folder if self._folder.is_dir() else self._environment.home
         noise = NoiseFilter(self._line)
         self._child = child = await Child.start(
@@ -173,6 +188,16 @@ class Ide:
         if text.strip():
             self._log.write("ide", text)
 
+    def _leave_variables_out(self, code: int) -> None:
+        """It ended before it was open: from now on it starts without what the repository adds."""
+        self._without_added = True
+        text = (
+            "The editor did not start with the variables that devcontainer.json sets, so it runs without them."
+            " Terminals and commands still get them. Correct containerEnv or remoteEnv and restart the workspace."
+        )
+        self._log.write("agent", text, level="warning", event="variables_left_out", exit_code=code)
+        self._board.notice("variables_left_out", text)
+
     def _tell_restart(self, failures: int, code: int) -> None:
         text = "The editor stopped unexpectedly and was restarted. Files on disk are safe; terminals were closed."
         self._log.write("agent", text, level="warning", event="ide_restarted", exit_code=code)
@@ -191,6 +216,7 @@ class Ide:
         if not self._content_there.is_set():
             self._board.start("ide", "The editor is up and waits for the repository")
             await self._content_there.wait()
+        self._opened = True
         self.ready.set()
         self._board.done("ide", "The editor is open")
         self._log.write("agent", "The editor answers.", event="ide_ready")

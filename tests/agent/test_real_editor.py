@@ -77,3 +77,29 @@ def test_from_repository_to_editor(real_agent: Agent, git_server: GitServer) -> 
 
     assert agent.stop() == 0
     assert agent.processes() == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"VSCODE_IPC_HOOK_CLI": "/tmp/nothing.sock", "CODE_SERVER_PARENT_PID": "1", "NODE_OPTIONS": "--nonsense"},
+        {"OPENSSL_CONF": "/dev/null/nothing", "BIG": "x" * 140_000},
+    ],
+)
+def test_the_repositorys_variables_do_not_keep_the_editor_from_starting(
+    real_agent: Agent, git_server: GitServer, variables: dict[str, str]
+) -> None:
+    agent = real_agent
+    text = json.dumps({"containerEnv": variables})
+    repository = git_server.create_repository("app", {".devcontainer.json": text})
+    agent.start(repository)
+    agent.wait_condition("ide", "done", 60)
+    agent.wait_condition("commands", "done", 60)
+    agent.stop()
+    agent.platform.reports.clear()
+
+    agent.start(repository)
+
+    agent.wait_condition("ide", "done", 60)
+    agent.wait(lambda: ("variables_left_out" in agent.platform.notices) == ("BIG" in variables))
+    assert "ide_restarted" not in agent.platform.notices
