@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.board import Board
 from agent.processes import capture
+from agent.spec import Repository
 
 _LIMIT = 15.0
 # A look may cost this many times less than the pause after it.
@@ -34,9 +35,18 @@ def parse_status(lines: Sequence[str]) -> dict[str, Any]:
 
 
 class GitStatus:
-    """Refreshes the board's git state."""
+    """Refreshes the board's git state.
 
-    def __init__(self, folder: Path, env: Mapping[str, str], board: Board) -> None:
+    Args:
+        repository: what it was cloned from. The tag or commit that was asked for may be on no branch of the remote;
+            other tags say nothing, because those of the user are as local as the commits they point to.
+    """
+
+    def __init__(self, repository: Repository, folder: Path, env: Mapping[str, str], board: Board) -> None:
+        tag = repository.ref if repository.ref.startswith("refs/tags/") else None
+        known = [name for name in (repository.commit, tag) if name is not None]
+        # Missing ones are ignored: HEAD of an empty repository, and what the user has removed.
+        self._count = ("rev-list", "--count", "--ignore-missing", "HEAD", "--branches", "--not", "--remotes", *known)
         self._folder = folder
         self._env = {**env, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
         self._board = board
@@ -53,15 +63,14 @@ class GitStatus:
         """Look once. What cannot be told in time is reported as not known."""
         try:
             code, lines = await self._git("status", "--porcelain=v2", "--branch")
-            if code != 0:
-                self._board.set_git(None)
-                return
-            _, counted = await self._git("rev-list", "--count", "--branches", "--not", "--remotes")
+            counting, counted = await self._git(*self._count)
         except (TimeoutError, OSError):
             self._board.set_git(None)
             return
-        unpushed = int(counted[0]) if counted and counted[0].isdigit() else 0
-        self._board.set_git({**parse_status(lines), "unpushed": unpushed})
+        if code != 0 or counting != 0 or not counted[-1:] or not counted[-1].isdigit():
+            self._board.set_git(None)
+            return
+        self._board.set_git({**parse_status(lines), "unpushed": int(counted[-1])})
 
     async def _git(self, *arguments: str) -> tuple[int, list[str]]:
         command = ["git", "-c", "core.quotePath=true", *arguments]

@@ -54,7 +54,7 @@ class Workspace:
         self._content = Content(document.repository, folder, env.state_dir, git, board, log, retry=env.timing.retry)
         self._ide = Ide(env, document, folder, board, log)
         self._ports = Ports(env.run_dir / "ports", f"{environment.MARKER}={env.spec_path}", board)
-        self._status = GitStatus(folder, git.env, board)
+        self._status = GitStatus(document.repository, folder, git.env, board)
         self._lifecycle: Lifecycle | None = None
         self._reporter = self._make_reporter()
 

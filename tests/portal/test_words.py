@@ -81,7 +81,9 @@ def test_every_warning_of_the_adapters_has_words() -> None:
 
 def test_git_says_what_could_be_lost() -> None:
     assert words.git_notes({}) == []
-    assert [note.text for note in words.git_notes({"uncommitted": 0, "unpushed": 0, "behind": 0})] == ["All pushed"]
+    # Not "all": what is stashed is only here as well.
+    nothing = {"uncommitted": 0, "unpushed": 0, "behind": 0}
+    assert [note.text for note in words.git_notes(nothing)] == ["No unpushed commits"]
     notes = words.git_notes({"uncommitted": 2, "unpushed": 1, "behind": 4})
     assert [(note.text, note.tone) for note in notes] == [
         ("2 uncommitted", "warn"), ("1 unpushed", "warn"), ("4 behind", "calm"),

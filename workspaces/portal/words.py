@@ -246,4 +246,4 @@ def git_notes(git: dict[str, Any]) -> list[Note]:
         )
         if git.get(key)
     ]
-    return found or [Note("All pushed")]
+    return found or [Note("No unpushed commits")]
