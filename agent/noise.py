@@ -1,8 +1,8 @@
 """Keeps one known and harmless complaint of code-server out of the log.
 
 Its log writer is a native module that is not built everywhere. Each process of code-server says so at length, with the
-places it looked in and its stack, and goes on without. Exactly this is dropped: the same words about any other module,
-and whatever follows, stay.
+places it looked in and its stack, and goes on without; where one process hands on what another says, the first line
+also says whose it is. Exactly this is dropped: the same words about any other module, and whatever follows, stay.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class NoiseFilter:
             self._on_line(held)
 
     def _take(self, text: str) -> None:
-        if text == _BEGINS:
+        if text.endswith(_BEGINS):
             self._held = text
         else:
             self._on_line(text)

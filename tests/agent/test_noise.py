@@ -36,6 +36,12 @@ ANOTHER_ERROR = ["Error: listen EADDRINUSE", "    at Server.listen (node:net:1:2
 BEFORE = ["[2026-11-23T15:15:07.290Z] info  HTTP server listening on /run/ide.sock", "[15:15:07] "]
 AFTER = ["[15:15:08] Extension host agent started."]
 STACK = COMPLAINT.index("  tries: [")
+# Processes that the editor starts, whose output it hands on: only the first line tells whose it is.
+PREFIXES = (
+    "[IPC Library: Pty Host] ",
+    "[IPC Library: Agent Host] ",
+    "[15:15:09] [127.0.0.1][81f74bcb][ExtensionHostConnection] <18329><stderr> ",
+)
 
 
 def kept(lines: list[str]) -> list[str]:
@@ -63,3 +69,10 @@ def kept(lines: list[str]) -> list[str]:
 )
 def test_only_the_complaint_is_dropped(lines: list[str], expected: list[str]) -> None:
     assert kept(lines) == expected
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_the_complaint_of_another_process_is_dropped(prefix: str) -> None:
+    assert kept([*BEFORE, prefix + BEGINS, *COMPLAINT[1:], *AFTER]) == [*BEFORE, *AFTER]
+    other = [prefix + BEGINS, *OTHER_MODULE[1:]]
+    assert kept([*other, *AFTER]) == [*other, *AFTER]

@@ -90,6 +90,7 @@ def test_from_a_sign_in_link_to_vs_code_and_back(platform: Platform, rocket: str
     page.goto(f"{platform.url}/workspaces/{slug}")
     expect(page.locator("#log")).to_contain_text("postCreateCommand is done")
     assert (checkout / "prepared.txt").read_text() == "prepared\n"
+    expect(page.locator("#log")).not_to_contain_text("Could not locate the bindings file")
     expect(page.get_by_text("Cloned acme/rocket").first).to_be_visible()
     picture(page, "detail")
     page.get_by_role("button", name="Stop Moon shot").click()
