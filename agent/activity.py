@@ -18,6 +18,7 @@ BUSY_SHARE = 0.05
 """Share of one core, over an interval, above which the user's programs count as busy."""
 
 _PTS_MAJORS = range(136, 144)
+_Name = tuple[int, int]
 
 
 def terminal_number(device: int) -> int | None:
@@ -36,8 +37,8 @@ class Activity:
     def __init__(self, board: Board, is_editor: Callable[[str], bool]) -> None:
         self._board = board
         self._is_editor = is_editor
-        self._ticks: dict[int, int] = {}
-        self._editor: dict[int, bool] = {}
+        self._ticks: dict[_Name, int] = {}
+        self._users: dict[_Name, bool] = {}
         self._ticks_per_second = os.sysconf("SC_CLK_TCK")
 
     async def run(self) -> None:
@@ -54,7 +55,7 @@ class Activity:
         everything = proctable.table()
         proctable.reap_orphans(everything)
         ours = [everything[pid] for pid in proctable.descendants(everything, os.getpid())]
-        return self._terminal(ours), self._busy(ours)
+        return self._terminal(ours), self.busy(ours)
 
     @staticmethod
     def _terminal(ours: list[Proc]) -> float | None:
@@ -69,21 +70,22 @@ class Activity:
             ages.append(time.time() - max(status.st_atime, status.st_mtime))
         return max(min(ages), 0.0) if ages else None
 
-    def _busy(self, ours: list[Proc]) -> bool:
+    def busy(self, ours: list[Proc]) -> bool:
+        """Whether the user's programs among these have computed since the last call, which was an interval ago."""
+        users: dict[_Name, bool] = {}
+        ticks: dict[_Name, int] = {}
         used = 0
-        ticks: dict[int, int] = {}
         for process in ours:
-            if self._is_users(process):
-                ticks[process.pid] = process.ticks
-                used += process.ticks - self._ticks.get(process.pid, process.ticks)
-        self._ticks = ticks
+            name = (process.pid, process.began)
+            users[name] = self._users[name] if name in self._users else self._is_users(process.pid)
+            if users[name]:
+                ticks[name] = process.ticks
+                used += process.ticks - self._ticks.get(name, process.ticks)
+        self._users, self._ticks = users, ticks
         return used / self._ticks_per_second > BUSY_SHARE * INTERVAL
 
-    def _is_users(self, process: Proc) -> bool:
-        if process.pid in processes.tracked and process.pid not in self._editor:
-            # Started by the agent: a lifecycle command or its own git. Commands are the user's, git is not.
-            line = proctable.command_line(process.pid)
-            self._editor[process.pid] = self._is_editor(line) or line.startswith(("git ", "nice "))
-        if process.pid not in self._editor:
-            self._editor[process.pid] = self._is_editor(proctable.command_line(process.pid))
-        return not self._editor[process.pid]
+    def _is_users(self, pid: int) -> bool:
+        line = proctable.command_line(pid)
+        # Started by the agent: a lifecycle command or its own git. Commands are the user's, git is not.
+        own = pid in processes.tracked and line.startswith(("git ", "nice "))
+        return not own and not self._is_editor(line)

@@ -15,19 +15,25 @@ _PROC = Path("/proc")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Proc:
-    """One process, from /proc/<pid>/stat (proc(5)). `ticks` is CPU time used so far in clock ticks."""
+    """One process, from /proc/<pid>/stat (proc(5)).
+
+    Attributes:
+        ticks: CPU time used so far, in clock ticks.
+        began: start in clock ticks after boot; with `pid` it names the process, also when the number is used again.
+    """
 
     pid: int
     parent: int
     state: str
     terminal: int
     ticks: int
+    began: int
 
 
 def _parse(pid: int, line: str) -> Proc:
     # The second field is the program's name in parentheses, and may itself hold any character.
     fields = line[line.rindex(")") + 2 :].split()
-    return Proc(pid, int(fields[1]), fields[0], int(fields[4]), int(fields[11]) + int(fields[12]))
+    return Proc(pid, int(fields[1]), fields[0], int(fields[4]), int(fields[11]) + int(fields[12]), int(fields[19]))
 
 
 def table() -> dict[int, Proc]:

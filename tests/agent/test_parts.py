@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent import git_errors, listeners, settings
-from agent.activity import terminal_number
+from agent import git_errors, listeners, proctable, settings
+from agent.activity import Activity, terminal_number
 from agent.board import Board
 from agent.git import parse_progress
 from agent.git_config import quote
@@ -20,6 +21,7 @@ from agent.gitstatus import parse_status
 from agent.lines import LineSplitter
 from agent.logs import LINE_LIMIT, Log
 from agent.ports import Relay
+from agent.proctable import Proc
 from agent.spec import valid_ref
 from tests.support.waiting import eventually_async
 
@@ -171,6 +173,28 @@ def test_where_a_listener_is_reached() -> None:
 def test_terminals_have_numbers() -> None:
     assert [terminal_number(os.makedev(136, 3)), terminal_number(os.makedev(137, 0))] == [3, 256]
     assert terminal_number(0) is None
+
+
+def test_whose_a_process_is_counts_as_long_as_it_lives() -> None:
+    verdicts = [True, False, False]
+    activity = Activity(Board(), lambda _: verdicts.pop(0))
+
+    def busy(*, ticks: int, began: int) -> bool:
+        return activity.busy([Proc(2**22 + 1, 1, "R", 0, ticks, began)])
+
+    assert [busy(ticks=ticks, began=1) for ticks in (0, 5_000)] == [False, False]
+    # The number of an ended process may be given to the next one.
+    assert [busy(ticks=ticks, began=2) for ticks in (0, 5_000, 5_000)] == [False, True, False]
+    activity.busy([])
+    assert not busy(ticks=9_000, began=2)
+    assert verdicts == []
+
+
+def test_start_of_a_process() -> None:
+    with subprocess.Popen(["sleep", "100"]) as child:
+        found = proctable.table()
+        assert 0 < found[os.getpid()].began < found[child.pid].began
+        child.kill()
 
 
 def test_values_for_git() -> None:
