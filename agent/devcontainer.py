@@ -9,16 +9,13 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import json5
-
+from agent import jsonc
 from agent.problems import Problem
-from agent.texts import whole
 
 SIZE_LIMIT = 256 * 1024
 """Bytes of the file."""
@@ -136,7 +133,7 @@ def _decode(data: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise _invalid("is not UTF-8 text") from error
     try:
-        document = _loads(text)
+        document = jsonc.loads(text)
     except ValueError as error:
         raise _invalid(f"is not valid: {str(error).splitlines()[0][:200]}") from error
     except RecursionError as error:
@@ -144,16 +141,6 @@ def _decode(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise _invalid("must hold one object")
     return document
-
-
-def _loads(text: str) -> Any:
-    try:
-        document = json.loads(text)
-    except ValueError:
-        # Comments and trailing commas. The lenient parser is slower by far, so it only gets what needs it.
-        document = json5.loads(text)
-    # Escapes can make text that is none (lone surrogates), which neither files nor processes would take.
-    return json.loads(whole(json.dumps(document, ensure_ascii=False)))
 
 
 def _object(parent: Mapping[str, Any], name: str, path: str = "") -> dict[str, Any]:

@@ -158,7 +158,7 @@ class Workspace:
         container = found or DevContainer()
         self._tell_ignored(container)
         try:
-            self._apply_settings(container)
+            await self._apply_settings(container)
         except OSError as error:
             text = (
                 "The repository's settings could not be written, so the editor goes on with the last ones. Make room on"
@@ -167,9 +167,10 @@ class Workspace:
             self._tell(text, "settings_unwritable", error)
         return container
 
-    def _apply_settings(self, container: DevContainer) -> None:
+    async def _apply_settings(self, container: DevContainer) -> None:
         added: dict[str, str | None] = {**container.container_env, **container.remote_env}
-        if not settings.apply_machine(ide.paths(self._env).data, container.settings, added):
+        data = ide.paths(self._env).data
+        if not await asyncio.to_thread(settings.apply_machine, data, container.settings, added):
             text = "The machine settings file is not valid JSON, so the repository's settings were not applied."
             self._log.write("agent", text, level="warning", event="settings_unreadable")
         ide.remember_variables(self._env, {name: value for name, value in added.items() if value is not None})

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import json5
-
-from agent import files
+from agent import files, jsonc
 
 PRESET: Mapping[str, Any] = {
     # Without these, each editor takes some 190 MiB more and asks for services that are not there.
@@ -50,6 +48,8 @@ def merge(current: Mapping[str, Any], wanted: Mapping[str, Any], applied: Mappin
 def apply_machine(data_dir: Path, wanted: Mapping[str, Any], terminal_env: Mapping[str, str | None]) -> bool:
     """Bring the repository's settings and variables into the machine settings.
 
+    To be called in a thread: the file is the user's, and one with comments takes seconds where it is long.
+
     Returns:
         Whether it was done: a file that the user wrote and that cannot be read is left alone.
     """
@@ -57,7 +57,7 @@ def apply_machine(data_dir: Path, wanted: Mapping[str, Any], terminal_env: Mappi
     current: Any = {}
     if path.exists():
         try:
-            current = json5.loads(path.read_text(encoding="utf-8"))
+            current = jsonc.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return False
     if not isinstance(current, dict):

@@ -133,6 +133,9 @@ def test_settings_on_disk(tmp_path: Path) -> None:
     assert settings.apply_machine(tmp_path, {"a": 1}, {"FOO": "x"})
     machine = tmp_path / "Machine" / "settings.json"
     assert json.loads(machine.read_text()) == {"a": 1, settings.TERMINAL_ENV: {"FOO": "x"}}
+    machine.write_text('{\n  // mine\n  "half": "\\ud800",\n  "a": 1,\n}')
+    assert settings.apply_machine(tmp_path, {"a": 2}, {})
+    assert json.loads(machine.read_text()) == {"a": 2, "half": "?"}
     machine.write_text("{ broken")
     assert not settings.apply_machine(tmp_path, {"a": 2}, {})
     assert machine.read_text() == "{ broken"
