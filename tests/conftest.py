@@ -48,7 +48,7 @@ def _cluster(part: str, command: str) -> str | None:
         return f"it is left out unless asked for: `{command}`"
     if part == "cluster" and os.environ.get("SLIPWAY_TEST_KUBECONFIG"):
         return None
-    return programs.missing("node" if part == "node" else "control-plane", may_build=True)
+    return programs.missing({"cluster": "control-plane"}.get(part, part), may_build=True)
 
 
 # What stands in the way of each part of the machine, and how to mend that; None where nothing does.
@@ -59,6 +59,7 @@ PARTS: dict[str, Callable[[], str | None]] = {
     "ide": lambda: _unless(any(ROOT.glob("var/ide/*/node_modules/code-server/out/node/entry.js")), "run `make setup`"),
     "cluster": lambda: _cluster("cluster", "make test-cluster"),
     "node": lambda: _cluster("node", "make test-node"),
+    "scale": lambda: _cluster("scale", "make test-cluster"),
 }
 
 

@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import secrets
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,7 +25,8 @@ from workspaces.runtime.port import Limits, Observation, Presence, RunSpec
 
 __all__ = ["node"]
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
+# Besides this machine itself, the tests may reach the pods.
+pytestmark = [pytest.mark.node, pytest.mark.timeout(900), pytest.mark.allow_hosts(["127.0.0.1", network.PODS])]
 
 OUTSIDE, METADATA = "203.0.113.7", "169.254.169.254"
 LIMITS = Limits(cpu=1, memory=256 * 2**20)
@@ -86,6 +88,8 @@ def listening(*addresses: str) -> Iterator[int]:
         def do_GET(self) -> None:
             self.send_response(404)
             self.end_headers()
+
+        do_HEAD = do_GET
 
         def log_message(self, *arguments: Any) -> None:
             return
@@ -228,7 +232,7 @@ def test_only_the_gateway_comes_in_and_only_by_the_door(place: NodeStage) -> Non
 
 
 def _connects(address: str, port: int) -> bool:
-    with contextlib.suppress(OSError), __import__("socket").create_connection((address, port), timeout=2):
+    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=2):
         return True
     return False
 
