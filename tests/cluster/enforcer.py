@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,14 @@ EVERY = 0.25
 
 def read_notes(folder: Path) -> dict[str, list[str]]:
     """Addresses by the uid of the pod."""
-    notes = [json.loads(path.read_text(encoding="utf-8")) for path in _notes(folder)]
-    return {note["uid"]: note["addresses"] for note in notes}
-
-
-def _notes(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.name != attach.LOADED and not path.name.startswith("."))
+    found = {}
+    for path in folder.iterdir():
+        if path.name == attach.LOADED or path.name.startswith("."):
+            continue
+        with suppress(FileNotFoundError):  # The pod went this very moment.
+            note = json.loads(path.read_text(encoding="utf-8"))
+            found[note["uid"]] = note["addresses"]
+    return found
 
 
 def with_addresses(pods: list[dict[str, Any]], notes: dict[str, list[str]]) -> list[dict[str, Any]]:

@@ -126,6 +126,7 @@ class Node:
         }
         for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
+        (folder / "notes" / attach.LOADED).touch()
         plugin = folder / "plugins" / attach.NAME
         plugin.write_text(f"#!/bin/sh\nexec {sys.executable} -I {attach.__file__}\n", encoding="utf-8")
         plugin.chmod(0o755)

@@ -181,7 +181,7 @@ def _chain(name: str, lines: Iterable[str]) -> str:
 def _unknown(pods: list[Pod], network: str, end: str) -> str:
     """Drops what is of the pods' network and of no pod that is known."""
     family = _family(network)
-    known = sorted(address for pod in pods for address in pod.addresses if _family(address) == family)
+    known = sorted({address for pod in pods for address in pod.addresses if _family(address) == family})
     others = f" {family} {end} != {{ {', '.join(known)} }}" if known else ""
     return f"{family} {end} {network}{others} drop"
 

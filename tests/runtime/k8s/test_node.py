@@ -89,7 +89,8 @@ def listening(*addresses: str) -> Iterator[int]:
             self.send_response(404)
             self.end_headers()
 
-        do_HEAD = do_GET
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def log_message(self, *arguments: Any) -> None:
             return
