@@ -4,6 +4,8 @@ import { morph } from "./morph.js";
 
 const SLOW = 10_000;
 const STREAM_AGAIN = 30_000;
+// Every stream ends after some minutes, and the browser opens the next one within a second or two: nobody need know.
+const PATIENCE = 3000;
 
 /** Keep the parts inside of `root` up to date. */
 export function follow(root) {
@@ -11,6 +13,7 @@ export function follow(root) {
   let seen = root.dataset.seen ?? "";
   let polling = 0;
   let again = 0;
+  let lost = 0;
 
   function open() {
     close();
@@ -20,7 +23,7 @@ export function follow(root) {
     source.onopen = stopPolling;
     source.onerror = () => {
       // While it is connecting the browser tries again by itself; closed means that the server said no.
-      startPolling();
+      lost ||= setTimeout(startPolling, PATIENCE);
       if (source?.readyState === EventSource.CLOSED) again = setTimeout(open, STREAM_AGAIN);
     };
     source.addEventListener("part", (event) => {
@@ -43,8 +46,9 @@ export function follow(root) {
   }
 
   function stopPolling() {
+    clearTimeout(lost);
     clearInterval(polling);
-    polling = 0;
+    lost = polling = 0;
     note("");
   }
 

@@ -204,3 +204,37 @@ def test_pages_work_without_scripts(browser: Browser, portal: Portal) -> None:
     expect(page.get_by_role("status").filter(has_text="goes to the trash")).to_be_visible()
     expect(page.locator(".row")).to_contain_text("Moving to trash")
     context.close()
+
+
+@pytest.mark.parametrize("view", ["", "/start"])
+def test_the_end_of_a_stream_is_no_loss(page: Page, portal: Portal, view: str) -> None:
+    ended: list[str] = []
+
+    def end(route: Route) -> None:
+        ended.append(route.request.url)
+        route.fulfill(content_type="text/event-stream", body="retry: 100\n\n")
+
+    def again(times: int) -> bool:
+        page.wait_for_timeout(50)  # Playwright handles routes only while it is called.
+        return len(ended) >= times
+
+    page.route("**/live/**", end)
+    page.goto(f"{portal.url}/workspaces/{SLUG}{view}")
+    page.evaluate(
+        """() => {
+          window.notes = [];
+          const note = document.getElementById("live-note");
+          new MutationObserver(() => notes.push(note.textContent)).observe(note, {childList: true});
+        }"""
+    )
+    eventually(lambda: again(5), what="the stream is opened again")
+    assert "".join(page.evaluate("window.notes")) == ""
+
+    page.unroute("**/live/**")
+    page.route("**/live/**", lambda route: route.abort())
+    expect(page.locator("#live-note")).to_contain_text("Live updates are interrupted")
+
+    page.unroute("**/live/**")
+    expect(page.locator("#live-note")).to_be_hidden()
+    portal.stage("starting")
+    expect(page.locator("[data-step=content]")).to_contain_text("Cloning acme/rocket")
