@@ -26,7 +26,8 @@ async function restore(address, name) {
   toast(`${name} is back, with all its files.`);
 }
 
-const complain = (problem) => toast(problem.message, { stays: 0 });
+const ACCEPTED = { start: "Starting", stop: "Stopping", restart: "Restarting" };
+const complain = (problem) => toast(problem.message, { error: true });
 
 async function act(button) {
   const { act: verb, api, method, name } = button.dataset;
@@ -34,6 +35,7 @@ async function act(button) {
   try {
     if (verb === "restore") await restore(api, name);
     else await call(method, api);
+    if (verb in ACCEPTED) toast(`${ACCEPTED[verb]} ${name}.`);
     if (verb === "delete") {
       toast(`${name} moved to the trash.`, {
         action: "Undo",

@@ -20,6 +20,7 @@ export function attach(box) {
   const lines = box.querySelector("[data-log-lines]");
   const choice = box.querySelector("[data-log-source]");
   const note = box.querySelector("[data-log-note]");
+  const trouble = box.querySelector("[data-log-trouble]");
   let shown = [];
 
   function addSources(entries) {
@@ -54,8 +55,10 @@ export function attach(box) {
       const answer = await fetch(box.dataset.log, { headers: { Accept: "application/json" } });
       if (!answer.ok) throw new Error(String(answer.status));
       show((await answer.json()).lines);
+      trouble.textContent = "";
     } catch {
-      note.textContent = "The log cannot be read just now.";
+      note.textContent = "";
+      trouble.textContent ||= "The log cannot be read just now.";
     }
   }
 

@@ -2,11 +2,12 @@
 import { make } from "./dom.js";
 
 const STAYS = 10_000;
+const MOST = 3;
 
 /** Say `text`; with an action, offer a button. Errors stay until they are closed. */
-export function toast(text, { action = "", act = null, stays = STAYS } = {}) {
+export function toast(text, { action = "", act = null, error = false } = {}) {
   const shelf = document.getElementById("toasts");
-  const element = make("div", { class: "toast" }, make("p", {}, text));
+  const element = make("div", { class: error ? "toast is-bad" : "toast" }, make("p", {}, text));
   const dismiss = () => element.remove();
   if (act) {
     const button = make("button", { class: "small", type: "button" }, action);
@@ -19,11 +20,13 @@ export function toast(text, { action = "", act = null, stays = STAYS } = {}) {
   const close = make("button", { class: "small close", type: "button", "aria-label": "Close" }, "×");
   close.addEventListener("click", dismiss);
   element.append(close);
-  while (shelf.children.length > 2) shelf.firstChild.remove();
+  for (const known of [...shelf.children]) if (known.firstChild.textContent === text) known.remove();
+  if (shelf.children.length >= MOST) shelf.querySelector(".toast:not(.is-bad)")?.remove();
   shelf.append(element);
+  if (error) return;
   let timer = 0;
   const wait = () => {
-    if (stays) timer = setTimeout(dismiss, stays);
+    timer = setTimeout(dismiss, STAYS);
   };
   // Whoever is about to use it has all the time they need.
   element.addEventListener("pointerenter", () => clearTimeout(timer));
@@ -31,5 +34,4 @@ export function toast(text, { action = "", act = null, stays = STAYS } = {}) {
   element.addEventListener("pointerleave", wait);
   element.addEventListener("focusout", wait);
   wait();
-  return dismiss;
 }

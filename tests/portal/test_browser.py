@@ -238,3 +238,34 @@ def test_the_end_of_a_stream_is_no_loss(page: Page, portal: Portal, view: str) -
     expect(page.locator("#live-note")).to_be_hidden()
     portal.stage("starting")
     expect(page.locator("[data-step=content]")).to_contain_text("Cloning acme/rocket")
+
+
+def test_acts_and_failures_are_announced(page: Page, portal: Portal) -> None:
+    row = page.locator(f"#w-{SLUG}")
+    row.get_by_role("button", name="Start <b>Rocket</b>").click()
+    expect(page.locator("#toasts").get_by_text("Starting <b>Rocket</b>.")).to_be_visible()
+    portal.stage("starting")
+    row.get_by_role("button", name="Stop <b>Rocket</b>").click()
+    expect(page.get_by_role("status").filter(has_text="Stopping <b>Rocket</b>.")).to_be_visible()
+    portal.stage("failed")
+    expect(row.get_by_role("status")).to_have_text("<b>Rocket</b> has failed.")
+
+    page.goto(f"{portal.url}/workspaces/{SLUG}")
+    expect(page.locator("#detail_head").get_by_role("status")).to_have_text("Failed.")
+    # What counts up every two seconds must not be read out.
+    assert page.locator("#log").get_by_role("status").all_text_contents() == [""]
+    page.route("**/logs", lambda route: route.abort())
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator("#log").get_by_role("status")).to_have_text("The log cannot be read just now.")
+
+
+def test_errors_stay_and_are_said_once(page: Page, portal: Portal) -> None:
+    page.route("**/api/v1/workspaces/*/start", lambda route: route.abort())
+    page.clock.install()
+    for _ in range(2):
+        page.get_by_role("button", name="Start <b>Rocket</b>").click()
+        page.clock.run_for(60_000)
+    expect(page.locator(".toast")).to_have_count(1)
+    expect(page.locator(".toast")).to_contain_text("Slipway cannot be reached")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator(".toast")).to_have_count(0)
