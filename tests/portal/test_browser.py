@@ -269,3 +269,32 @@ def test_errors_stay_and_are_said_once(page: Page, portal: Portal) -> None:
     expect(page.locator(".toast")).to_contain_text("Slipway cannot be reached")
     page.get_by_role("button", name="Close").click()
     expect(page.locator(".toast")).to_have_count(0)
+
+
+def test_the_keyboard_stays_where_it_was(page: Page, portal: Portal) -> None:
+    portal.stage("starting")
+    page.goto(f"{portal.url}/workspaces/{SLUG}")
+    delete = page.get_by_role("button", name="Delete <b>Rocket</b>")
+    delete.focus()
+    delete.evaluate("button => button.addEventListener('blur', () => { window.blurred = true })")
+    expect(page.get_by_role("link", name="Watch")).to_be_visible()
+    portal.stage("failed")
+    expect(page.get_by_role("link", name="Watch")).to_have_count(0)
+    expect(delete).to_be_focused()
+    assert page.evaluate("window.blurred ?? false") is False
+
+
+@pytest.mark.parametrize(("path", "part"), [("/", f"#w-{SLUG}"), (f"/workspaces/{SLUG}", "#detail_head")])
+def test_the_keyboard_is_led_to_the_part_whose_button_goes(page: Page, portal: Portal, path: str, part: str) -> None:
+    portal.stage("starting")
+    page.goto(portal.url + path)
+    stop = page.get_by_role("button", name="Stop <b>Rocket</b>")
+    stop.focus()
+    page.keyboard.press("Enter")
+    expect(stop).to_have_count(0)
+    expect(page.locator(part)).to_be_focused()
+    portal.stage("failed")
+    expect(page.locator(part)).to_contain_text("The disk is full.")
+    expect(page.locator(part)).to_be_focused()
+    page.keyboard.press("Tab")
+    assert page.locator(part).locator(":focus").count() == 1
