@@ -49,20 +49,25 @@ function note(root) {
   }
 }
 
-/** Let every plot of the page whose start is under way go on. */
+const underWay = () =>
+  [...document.querySelectorAll("[data-waterfall]")].filter((plot) => Number(plot.dataset.elapsed) > 0);
+
+/** Let every plot of the page whose start is under way go on; while there is none, nothing runs. */
 export function animate() {
-  note(document);
-  onFresh(note);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   let last = 0;
-  const step = (now) => {
-    if (now - last > (calm.matches ? 1000 : 60)) {
-      last = now;
-      for (const plot of document.querySelectorAll("[data-waterfall]")) {
-        if (Number(plot.dataset.elapsed) > 0) grow(plot, (now - taken.get(plot)) / 1000);
-      }
-    }
-    requestAnimationFrame(step);
-  };
-  requestAnimationFrame(step);
+  let asked = 0;
+  function step(now) {
+    const plots = underWay();
+    asked = plots.length ? requestAnimationFrame(step) : 0;
+    if (now - last <= (calm.matches ? 1000 : 60)) return;
+    last = now;
+    for (const plot of plots) grow(plot, (now - taken.get(plot)) / 1000);
+  }
+  function look(root) {
+    note(root);
+    if (!asked && underWay().length) asked = requestAnimationFrame(step);
+  }
+  look(document);
+  onFresh(look);
 }

@@ -298,3 +298,24 @@ def test_the_keyboard_is_led_to_the_part_whose_button_goes(page: Page, portal: P
     expect(page.locator(part)).to_be_focused()
     page.keyboard.press("Tab")
     assert page.locator(part).locator(":focus").count() == 1
+
+
+def test_pages_rest_while_nothing_is_under_way(page: Page, portal: Portal) -> None:
+    page.add_init_script(
+        """window.frames_asked = 0;
+        const ask = requestAnimationFrame;
+        window.requestAnimationFrame = (step) => { window.frames_asked += 1; return ask(step); };"""
+    )
+
+    def asked() -> int:
+        page.wait_for_timeout(200)
+        return int(page.evaluate("window.frames_asked"))
+
+    page.goto(f"{portal.url}/workspaces/{SLUG}")
+    page.wait_for_load_state()
+    assert asked() == 0
+    portal.stage("starting")
+    eventually(lambda: asked() > 5, what="the bars grow")
+    portal.stage("failed")
+    expect(page.locator("#detail_head")).to_contain_text("The disk is full.")
+    eventually(lambda: asked() == asked(), what="the bars rest")
