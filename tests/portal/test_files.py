@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from workspaces.portal.present import _LABELS
+from workspaces.states import ConditionStatus
+
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 SCRIPTS = sorted((ROOT / "static/js").glob("*.js"))
@@ -24,10 +27,13 @@ def test_scripts_make_no_markup_of_text(path: Path) -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", path.read_text())
 
 
-def test_every_icon_is_in_the_sprite() -> None:
+def test_the_sprite_holds_every_icon_and_no_other() -> None:
     symbols = set(re.findall(r'<symbol id="(\w+)"', (ROOT / "static/icons.svg").read_text()))
     used = {name for path in TEMPLATES for name in re.findall(r'{% icon "(\w+)" %}', path.read_text())}
-    assert used | {"done", "failed", "running", "waiting", "mark"} <= symbols
+    assert (
+        used | {icon for _, icon in _LABELS.values()} | {status.value for status in ConditionStatus} | {"mark"}
+        == symbols
+    )
 
 
 @pytest.mark.parametrize("path", [*SCRIPTS, *(ROOT / "static/css").glob("*.css")], ids=lambda path: path.name)

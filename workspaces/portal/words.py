@@ -200,13 +200,6 @@ _INTENTS_BECAUSE: dict[str, str] = {
     Reason.RESTART.value: "Restart asked for",
     Reason.RESTORED.value: "Deletion called off",
 }
-KINDS: dict[EventKind, str] = {
-    EventKind.STATE: "State",
-    EventKind.INTENT: "Request",
-    EventKind.CONDITION: "Step",
-    EventKind.NOTICE: "Notice",
-    EventKind.CHANGE: "Change",
-}
 
 
 def event_words(kind: EventKind, *, target: str, source: str, reason: str, text: str) -> str:
