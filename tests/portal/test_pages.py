@@ -136,6 +136,21 @@ def test_the_list_costs_the_same_for_one_and_for_fifty(
         owner_client.get("/")
 
 
+@pytest.mark.parametrize(("visibility", "said"), [("unknown", "Visibility unknown"), ("internal", "Internal")])
+def test_the_detail_page_says_who_may_read_the_repository(
+    owner: User, owner_client: Client, workspace_factory: Factory, visibility: str, said: str
+) -> None:
+    workspace = workspace_factory(owner, state="stopped")
+    workspace.repository.visibility = visibility
+    workspace.repository.save(update_fields=["visibility"])
+    Condition.objects.create(workspace=workspace, type="content", status="waiting", run=1)
+    text = owner_client.get("/workspaces/rocket-bcdfg").content.decode()
+    facts = text[text.index('id="detail_facts"') :]
+    assert re.search(rf'<p class="soft">\s*{said}', facts)
+    assert '<span class="hidden">Not begun</span>' in text
+    assert '<span class="hidden">waiting</span>' not in text
+
+
 def test_the_start_page_shows_the_steps_and_starts_nothing(
     owner: User, owner_client: Client, workspace_factory: Factory
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_step_under_way_reaches_until_now() -> None:
     step = plot.steps[3]
     assert (plot.elapsed, plot.current, step.lasted, step.progress) == (12.0, "Cloning", "10 s", 42)
     assert step.x + step.width == pytest.approx(100 / 1.04, abs=0.1)
+    assert (step.status_words, plot.steps[0].status_words) == ("Under way", "Not begun")
 
 
 @pytest.mark.parametrize("seconds", [0, 0.2, 3, 59, 61, 600, 86_400])

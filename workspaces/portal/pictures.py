@@ -72,6 +72,7 @@ def detail_picture(user: User, slug: str) -> Picture:
     workspace = selectors.workspace_of(user, slug)
     context = {
         **_context(workspace),
+        "visibility": present.visibility(workspace),
         "languages": present.languages(workspace),
         "ports": present.ports(workspace),
         "entries": present.history(selectors.latest_events_of(workspace, limit=HISTORY)),

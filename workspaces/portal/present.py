@@ -190,6 +190,11 @@ def landing(workspace: Workspace, goal: Goal) -> str:
     return host_url(label, quote(local_path(goal.path), safe="/?=&%:@!$'()*+,;~#-._[]"))
 
 
+def visibility(workspace: Workspace) -> str:
+    """Who may read the repository."""
+    return words.VISIBILITIES.get(workspace.repository.visibility, words.VISIBILITIES["unknown"])
+
+
 def languages(workspace: Workspace) -> list[Share]:
     """The parts of the language bar."""
     return shares(workspace.repository.languages)

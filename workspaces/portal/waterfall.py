@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
-from workspaces.portal.words import STEPS, step_words
+from workspaces.portal.words import STATUSES, STEPS, step_words
 from workspaces.states import CALLED_OFF, ConditionStatus, ConditionType
 
 # Drawn before they begin; the others happen behind an open editor, and only where a repository asks for them.
@@ -56,6 +56,11 @@ class Step:
     width: float
     lasted: str
     progress: int | None
+
+    @property
+    def status_words(self) -> str:
+        """What the mark of the step shows, for whoever does not see it."""
+        return STATUSES[ConditionStatus(self.status)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -218,6 +218,10 @@ def event_words(kind: EventKind, *, target: str, source: str, reason: str, text:
     return text
 
 
+# What the host said of who may read the repository.
+VISIBILITIES = {"public": "Public", "private": "Private", "internal": "Internal", "unknown": "Visibility unknown"}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Note:
     """A short remark; `tone` is warn where somebody could lose work, else calm."""
