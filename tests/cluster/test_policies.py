@@ -169,6 +169,7 @@ def test_a_note_tells_an_address_before_the_api_does(tmp_path: Path) -> None:
     (tmp_path / "sandbox").write_text(json.dumps(note), encoding="utf-8")
     (tmp_path / attach.LOADED).touch()
     (tmp_path / ".new").write_text("{", encoding="utf-8")
+    (tmp_path / "ended").symlink_to("gone meanwhile")
     started, other = running("web", "one"), running("data", "one", "10.244.0.3")
     started["metadata"]["uid"], other["metadata"]["uid"] = "u", "v"
     pods = enforcer.with_addresses([started, other], enforcer.read_notes(tmp_path))
