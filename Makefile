@@ -32,12 +32,12 @@ test: $(VENV)/.dev ## run the tests; parts that need more than pip and npm are s
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 	@test -n "$(PYTEST_ARGS)" || $(BIN)/python -m tests.with_postgres $(ON_POSTGRES) -m "not browser"
 
-test-cluster: $(VENV)/.dev ## run the tests that need a Kubernetes control plane; the first time builds it (6 minutes, 8 GB)
+test-cluster: $(VENV)/.dev ## run the tests that need a Kubernetes control plane; the first time builds it (7 minutes, 5 GB)
 	@$(BIN)/python -m tests.cluster.programs control-plane
 	@$(BIN)/python -m tests.cluster.programs scale
 	@SLIPWAY_TEST_REQUIRE=cluster,scale $(BIN)/python -m pytest -m "(cluster or scale) and not node" $(PYTEST_ARGS)
 
-test-node: $(VENV)/.dev ## run the tests that need a Kubernetes node, as root; the first time builds it (8 minutes, 12 GB)
+test-node: $(VENV)/.dev ## run the tests that need a Kubernetes node, as root; the first time builds it (9 minutes, 6 GB)
 	@$(BIN)/python -m tests.cluster.programs node
 	@SLIPWAY_TEST_REQUIRE=cluster,node $(BIN)/python -m pytest -m node $(PYTEST_ARGS)
 

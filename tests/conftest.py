@@ -19,7 +19,10 @@ from django.utils import timezone
 from accounts import services as accounts
 from accounts.models import User
 from tests.cluster import programs
+from tests.cluster.fixtures import control_plane, node
 from workspaces.models import Repository, Workspace
+
+__all__ = ["control_plane", "node"]  # Fixtures; imported here alone, or each import would start its own.
 
 ROOT = Path(__file__).resolve().parents[1]
 # How long an example takes says something of the machine, and nothing of what is tested.

@@ -13,12 +13,9 @@ import pytest
 
 from kernel.errors import Failure
 from tests.cluster.access import Cluster
-from tests.cluster.fixtures import control_plane
 from tests.support.waiting import eventually
 from workspaces.runtime.k8s import K8sConfig, K8sRuntime, Peer
 from workspaces.runtime.port import Limits, Observation, RunSpec
-
-__all__ = ["control_plane"]
 
 T = TypeVar("T")
 LIMITS = Limits(cpu=1, memory=2**30)
