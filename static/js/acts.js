@@ -35,7 +35,7 @@ async function act(button) {
   try {
     if (verb === "restore") await restore(api, name);
     else await call(method, api);
-    if (verb in ACCEPTED) toast(`${ACCEPTED[verb]} ${name}.`);
+    if (verb in ACCEPTED) toast(`${ACCEPTED[verb]} ${name}.`, { about: api.slice(0, -verb.length) });
     if (verb === "delete") {
       toast(`${name} moved to the trash.`, {
         action: "Undo",

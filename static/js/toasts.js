@@ -4,8 +4,12 @@ import { make } from "./dom.js";
 const STAYS = 10_000;
 const MOST = 3;
 
-/** Say `text`; with an action, offer a button. Errors stay until they are closed. */
-export function toast(text, { action = "", act = null, error = false } = {}) {
+/**
+ * Say `text`; with an action, offer a button. Errors stay until they are closed.
+ *
+ * What is said anew `about` the same takes the place of what was said before.
+ */
+export function toast(text, { action = "", act = null, error = false, about = text } = {}) {
   const shelf = document.getElementById("toasts");
   const element = make("div", { class: error ? "toast is-bad" : "toast" }, make("p", {}, text));
   const dismiss = () => element.remove();
@@ -20,7 +24,8 @@ export function toast(text, { action = "", act = null, error = false } = {}) {
   const close = make("button", { class: "small close", type: "button", "aria-label": "Close" }, "×");
   close.addEventListener("click", dismiss);
   element.append(close);
-  for (const known of [...shelf.children]) if (known.firstChild.textContent === text) known.remove();
+  element.dataset.about = about;
+  for (const known of [...shelf.children]) if (known.dataset.about === about) known.remove();
   if (shelf.children.length >= MOST) shelf.querySelector(".toast:not(.is-bad)")?.remove();
   shelf.append(element);
   if (error) return;

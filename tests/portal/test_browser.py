@@ -247,6 +247,7 @@ def test_acts_and_failures_are_announced(page: Page, portal: Portal) -> None:
     portal.stage("starting")
     row.get_by_role("button", name="Stop <b>Rocket</b>").click()
     expect(page.get_by_role("status").filter(has_text="Stopping <b>Rocket</b>.")).to_be_visible()
+    expect(page.locator(".toast")).to_have_count(1)
     portal.stage("failed")
     expect(row.get_by_role("status")).to_have_text("<b>Rocket</b> has failed.")
 
