@@ -19,7 +19,7 @@ from kernel import redis
 from tests.api.conftest import Api, problem_of
 from workspaces.internal.agent import REPORTS_PER_MINUTE
 from workspaces.models import Condition, Event, Repository, Workspace
-from workspaces.services import report
+from workspaces.services import run_secrets
 
 pytestmark = pytest.mark.django_db
 GIT = {"branch": "main", "head": "b" * 40, "ahead": 0, "behind": 0, "uncommitted": 2, "unpushed": 1}
@@ -33,7 +33,7 @@ def workspace(owner: User, workspace_factory: Callable[..., Workspace]) -> Works
 
 @pytest.fixture
 def agent(workspace: Workspace) -> Api:
-    return Api({"Authorization": f"Bearer {report.run_token(workspace.pk, 3)}"})
+    return Api({"Authorization": f"Bearer {run_secrets.run_token(workspace.pk, 3)}"})
 
 
 def document(**extra: Any) -> dict[str, Any]:
@@ -151,14 +151,14 @@ def test_a_token_that_is_none(workspace: Workspace, token: str) -> None:
 def test_a_token_of_another_kind_or_workspace(owner: User, workspace: Workspace, bearer: Any) -> None:
     problem_of(send(Api(bearer(owner))), 401)
     problem_of(send(Api({"X-Slipway-Internal": settings.ENVIRONMENT.internal_secret})), 401)
-    problem_of(send(Api({"Authorization": f"Bearer {report.run_token(uuid4(), 3)}"})), 401)
-    forged = report.run_token(workspace.pk, 2).replace(".2.", ".3.")
+    problem_of(send(Api({"Authorization": f"Bearer {run_secrets.run_token(uuid4(), 3)}"})), 401)
+    forged = run_secrets.run_token(workspace.pk, 2).replace(".2.", ".3.")
     problem_of(send(Api({"Authorization": f"Bearer {forged}"})), 401)
 
 
 @pytest.mark.parametrize("run", [1, 2, 4])
 def test_a_run_that_was_superseded_changes_nothing(workspace: Workspace, run: int) -> None:
-    agent = Api({"Authorization": f"Bearer {report.run_token(workspace.pk, run)}"})
+    agent = Api({"Authorization": f"Bearer {run_secrets.run_token(workspace.pk, run)}"})
     problem_of(send(agent, git=GIT), 409, "run_superseded")
     problem_of(agent("POST", "/internal/agent/credential", {"protocol": "https", "host": "x", "path": "y"}), 409)
     assert not Condition.objects.exists()

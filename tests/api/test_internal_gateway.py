@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from tests.services.stage import Stage
 from workspaces.models import Event, Workspace
 from workspaces.runtime.port import Observation, Runtime
 from workspaces.services import entering, intents
+from workspaces.services.runtimes import run_spec
 
 Factory = Callable[..., Workspace]
 pytestmark = pytest.mark.django_db
@@ -84,6 +86,30 @@ def test_the_owner_is_let_in_and_told_where_to(gateway: Api, owner: User, worksp
     assert answer["session"]
     assert answer["ttl"] > 0
     assert answer["start_page"] == "http://localhost:8000/workspaces/rocket-bcdfg/start"
+
+
+def test_the_key_to_a_door_is_told_with_an_address_across_the_network_and_belongs_to_one_run(
+    gateway: Api, workspace: Workspace, cookie: str
+) -> None:
+    assert "key" not in ask(gateway, cookie=cookie)["upstream"]
+    address = "tcp://[fd00::7]:7411"
+    Workspace.objects.update(upstream={"ide": address, "ports": address}, run=3)
+    told = ask(gateway, cookie=cookie)["upstream"]
+    assert told == {"ide": address, "ports": address, "key": run_spec(Workspace.objects.get()).secrets["door_key"]}
+    assert Workspace.objects.get().upstream == {"ide": address, "ports": address}
+    assert run_spec(Workspace.objects.get()).secrets["run_token"].rpartition(".")[2] not in told["key"]
+    Workspace.objects.update(run=4)
+    assert ask(gateway, cookie=cookie)["upstream"]["key"] != told["key"]
+    Workspace.objects.update(state="stopping")
+    assert ask(gateway, cookie=cookie)["upstream"] == {}
+
+
+def test_the_key_to_a_door_changes_nothing_about_a_run(workspace: Workspace) -> None:
+    spec = run_spec(workspace)
+    assert dataclasses.replace(spec, secrets={}).digest() == spec.digest()
+    assert spec.secrets["door_key"] not in repr(spec)
+    # What a door takes for its first line, with the longest name that it knows.
+    assert len(f"SLIPWAY/1 {spec.secrets['door_key']} port/65535\n") <= 256
 
 
 @pytest.mark.parametrize("extra", [{}, {"cookie": ""}, {"cookie": "nonsense"}, {"cookie": "é"}, {"bearer": "slp_x"}])

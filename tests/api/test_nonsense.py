@@ -18,7 +18,7 @@ from accounts.models import User
 from tests.api.conftest import LIST, Api, problem_of
 from tests.support import git_repos
 from workspaces.models import Event, Workspace
-from workspaces.services import report
+from workspaces.services import run_secrets
 
 Factory = Callable[..., Workspace]
 pytestmark = pytest.mark.django_db
@@ -66,7 +66,7 @@ def workspace(owner: User, workspace_factory: Factory) -> Workspace:
 
 @pytest.mark.parametrize("payload", NONSENSE.values(), ids=NONSENSE)
 def test_what_takes_a_body_refuses_nonsense(api: Api, workspace: Workspace, payload: bytes) -> None:
-    agent = Api({"Authorization": f"Bearer {report.run_token(workspace.pk, 1)}"})
+    agent = Api({"Authorization": f"Bearer {run_secrets.run_token(workspace.pk, 1)}"})
     gateway = Api({"X-Slipway-Internal": settings.ENVIRONMENT.internal_secret})
     asked = {
         "create": api("POST", body=payload),
@@ -257,7 +257,7 @@ def test_a_locked_database_is_a_pause_and_leaves_nothing_half_written(
 @pytest.mark.django_db(transaction=True)
 def test_a_report_to_a_locked_database_can_be_sent_again(owner: User, workspace_factory: Factory) -> None:
     workspace = workspace_factory(owner, state="starting", run=1)
-    agent = Api({"Authorization": f"Bearer {report.run_token(workspace.pk, 1)}"})
+    agent = Api({"Authorization": f"Bearer {run_secrets.run_token(workspace.pk, 1)}"})
     body = {"conditions": [{"type": "content", "status": "done"}]}
     with _locked():
         problem_of(agent("POST", "/internal/agent/report", body), 503, "database_busy")

@@ -30,6 +30,7 @@ from kernel.errors import ClusterFault, Invalid
 from workspaces.models import Workspace
 from workspaces.selectors import no_workspace, workspace_of, workspaces_of
 from workspaces.services import intents
+from workspaces.services.run_secrets import door_key
 from workspaces.states import Desired, Reason, State
 
 CODE_SECONDS = 60
@@ -185,7 +186,15 @@ def _answer(
         "session": caller.session if caller else None,
         "state": workspace.state if workspace else "",
         "reason": workspace.reason if workspace else "",
-        "upstream": workspace.upstream if workspace and decision == "allow" else {},
+        "upstream": _upstream(workspace) if workspace and decision == "allow" else {},
         "ttl": ANSWER_SECONDS,
         "start_page": f"{settings.ENVIRONMENT.portal_url}/workspaces/{slug}/start",
     }
+
+
+def _upstream(workspace: Workspace) -> dict[str, str]:
+    """Where the workspace is reached; across a network with the key to its door."""
+    upstream: dict[str, str] = dict(workspace.upstream)
+    if any(address.startswith("tcp://") for address in upstream.values()):
+        upstream["key"] = door_key(workspace.pk, workspace.run)
+    return upstream

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hmac
-import re
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import redis as redis_library
 import structlog
-from django.conf import settings
 from django.db import transaction
 
 from kernel import jobs, redis
 from kernel.errors import Conflict, Unauthenticated
 from workspaces.models import Event, Workspace
 from workspaces.services import conditions, events
+from workspaces.services.run_secrets import run_of
 from workspaces.states import AGENT_CONDITIONS, OVER, ConditionStatus, ConditionType, EventKind, State
 
 log = structlog.get_logger(__name__)
@@ -28,17 +25,6 @@ PROGRESS_PAUSE = timedelta(seconds=1)
 MOST_ENTRIES = 200
 _TOLD = (EventKind.CONDITION.value, EventKind.NOTICE.value)
 _WITH_RUN = frozenset({State.STARTING.value, State.RUNNING.value, State.STOPPING.value})
-_TOKEN = re.compile(r"slr_(?P<id>[0-9a-f]{32})\.(?P<run>[0-9]{1,10})\.(?P<proof>[0-9a-f]{64})")
-
-
-def run_token(workspace_id: UUID, run: int) -> str:
-    """The token of one run of a workspace. It follows from the platform's secret, so that nothing need be stored."""
-    return f"slr_{workspace_id.hex}.{run}.{_proof(workspace_id, run)}"
-
-
-def _proof(workspace_id: UUID, run: int) -> str:
-    message = f"run-token:{workspace_id.hex}:{run}"
-    return hmac.new(settings.SECRET_KEY.encode(), message.encode(), "sha256").hexdigest()
 
 
 def workspace_of_run(token: str) -> Workspace:
@@ -48,14 +34,13 @@ def workspace_of_run(token: str) -> Workspace:
         Unauthenticated: it is not a token of ours, or its workspace is gone.
         Conflict: it is, but that run is over or a later one has taken its place.
     """
-    found = _TOKEN.fullmatch(token)
+    found = run_of(token)
     workspace = None
     if found is not None:
-        workspace_id, run = UUID(found["id"]), int(found["run"])
-        if hmac.compare_digest(_proof(workspace_id, run), found["proof"]):
-            workspace = Workspace.objects.select_related("repository").filter(pk=workspace_id).first()
-            if workspace is not None and (workspace.run != run or workspace.state not in _WITH_RUN):
-                raise Conflict("run_superseded", "This run of the workspace is over.")
+        workspace_id, run = found
+        workspace = Workspace.objects.select_related("repository").filter(pk=workspace_id).first()
+        if workspace is not None and (workspace.run != run or workspace.state not in _WITH_RUN):
+            raise Conflict("run_superseded", "This run of the workspace is over.")
     if workspace is None:
         raise Unauthenticated("run_unknown", "This token is not valid for this run.")
     return workspace

@@ -10,8 +10,9 @@ from django.utils.module_loading import import_string
 from workspaces.models import Workspace
 from workspaces.runtime.port import Limits, RunSpec, Runtime
 from workspaces.services.entering import host_url
-from workspaces.services.report import REPORT_INTERVAL, run_token
+from workspaces.services.report import REPORT_INTERVAL
 from workspaces.services.repositories import local_folder
+from workspaces.services.run_secrets import door_key, run_token
 
 
 @functools.cache
@@ -54,7 +55,10 @@ def run_spec(workspace: Workspace) -> RunSpec:
             },
             "report_interval": REPORT_INTERVAL,
         },
-        secrets={"run_token": run_token(workspace.pk, workspace.run)},
+        secrets={
+            "run_token": run_token(workspace.pk, workspace.run),
+            "door_key": door_key(workspace.pk, workspace.run),
+        },
         readable=(str(folder),) if folder else (),
         limits=Limits(
             cpu=env.workspace_cpu or None,
