@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from agent import listeners, proctable
 from agent.board import Board
 from agent.listeners import Listener
+from agent.relay import Side, break_off
 
 LIMIT = 64
 """Ports at once; the lowest ones win."""
@@ -21,20 +23,7 @@ LIMIT = 64
 _INTERVAL = 1.0
 # Sockets rarely change hands without one being opened or closed, so a full look may be rare too.
 _FULL_LOOK_EVERY = 30
-_CHUNK = 64 * 1024
-
-
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """Copy until the end, at the pace of the slower side, and pass the end on."""
-    try:
-        while data := await source.read(_CHUNK):
-            target.write(data)
-            await target.drain()
-        if target.can_write_eof():
-            target.write_eof()
-    except OSError:
-        # One side broke off: the other must not wait for it.
-        target.transport.abort()
+_BACKLOG = 1024
 
 
 class Relay:
@@ -45,12 +34,15 @@ class Relay:
         self._listener = listener
         self._board = board
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._sides: set[Side] = set()
+        self._joining: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Start to listen. Who may connect is decided by the mode of the folder."""
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._accept, str(self._path), limit=_CHUNK)
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            lambda: _Arrival(self._sides, self._arrived), str(self._path), backlog=_BACKLOG
+        )
         self._path.chmod(0o666)
 
     async def close(self) -> None:
@@ -58,47 +50,51 @@ class Relay:
         if self._server is not None:
             self._server.close()
         self._path.unlink(missing_ok=True)
-        for task in tuple(self._connections):
+        for task in tuple(self._joining):
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._joining, return_exceptions=True)
+        await break_off(self._sides)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+    def _arrived(self, side: Side) -> None:
+        task = asyncio.create_task(self._serve(side))
+        self._joining.add(task)
+        task.add_done_callback(self._joining.discard)
+
+    async def _serve(self, side: Side) -> None:
         try:
-            await self._serve(reader, writer)
-        except asyncio.CancelledError:
-            # Only `close` cancels it, and waits for nothing but its end.
+            there = await self._connect()
+        except OSError:
+            side.abort()
             return
-        finally:
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # The port may have gone to somebody else since the last look.
-        everything = listeners.listening()
-        if self._listener not in everything:
-            return
-        connection = await self._connect(listeners.targets(self._listener, everything))
-        if connection is None:
-            return
-        there, back = connection
         self._board.seen("ports")
-        try:
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
-            with contextlib.suppress(OSError):
-                await writer.drain()
-                writer.close()
-                await writer.wait_closed()
-        finally:
-            back.transport.abort()
+        side.join(there)
 
-    async def _connect(self, hosts: list[str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    async def _connect(self) -> Side:
+        """A connection to the program.
+
+        Raises:
+            OSError: it does not accept one, or the port has gone to somebody else since the last look.
+        """
+        everything = listeners.listening()
+        hosts = listeners.targets(self._listener, everything) if self._listener in everything else []
+        loop = asyncio.get_running_loop()
         for host in hosts:
             with contextlib.suppress(OSError):
-                return await asyncio.open_connection(host, self._listener.port, limit=_CHUNK)
-        return None
+                return (await loop.create_connection(lambda: Side(self._sides), host, self._listener.port))[1]
+        raise ConnectionRefusedError(f"nobody listens on port {self._listener.port}")
+
+
+class _Arrival(Side):
+    """A connection to the Unix socket."""
+
+    def __init__(self, among: set[Side], arrived: Callable[[Side], None]) -> None:
+        super().__init__(among)
+        self._arrived = arrived
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        super().connection_made(transport)
+        self._arrived(self)
 
 
 class Ports:
