@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +18,9 @@ MARKER = "SLIPWAY_AGENT_SPEC"
 
 # The agent's own interpreter settings would mislead the user's Python.
 _OWN_PYTHON = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"})
+
+_DOOR = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]{1,5})")
+_OPERATOR = "This is a fault of the platform: tell its operator."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class Timing:
         report_gather: how long a change waits for others, to be told with them.
         report_retry: longest pause between attempts while the platform is away.
         git_status: between two looks at the state of the checkout.
+        door_line: for whoever comes to the door to say what they want.
     """
 
     stall: float = 60.0
@@ -40,6 +47,7 @@ class Timing:
     report_gather: float = 0.05
     report_retry: float = 10.0
     git_status: float = 10.0
+    door_line: float = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ class Environment:
         run_dir: sockets of this run; empty at start, not kept.
         state_dir: markers that outlive stops.
         platform: `unix:/path` or `http(s)://host:port`; None when nobody wants reports.
+        door: IP address and TCP port (0: any) where the gateway comes in; None where it uses the sockets in `run_dir`.
         node, ide: Node's binary and code-server's entry script.
         home: the user's home folder, on the volume.
         variables: for whatever runs on the user's behalf: without the agent's own.
@@ -61,6 +70,7 @@ class Environment:
     run_dir: Path
     state_dir: Path
     platform: str | None
+    door: tuple[str, int] | None
     node: str
     ide: str
     home: Path
@@ -78,6 +88,16 @@ def _timing(source: Mapping[str, str]) -> Timing:
             except ValueError as error:
                 raise Problem("environment_invalid", f"{name} is not a number.") from error
     return Timing(**values)
+
+
+def _door(text: str) -> tuple[str, int] | None:
+    if not text:
+        return None
+    found = _DOOR.fullmatch(text)
+    if found is not None and int(found["port"]) < 65536:
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(found["six"] or found["four"])), int(found["port"])
+    raise Problem("environment_invalid", "SLIPWAY_DOOR is not of the form address:port.", _OPERATOR)
 
 
 def _for_children(source: Mapping[str, str]) -> Mapping[str, str]:
@@ -99,9 +119,7 @@ def read(source: Mapping[str, str] | None = None) -> Environment:
 
     def required(name: str) -> str:
         if not source.get(name):
-            raise Problem(
-                "environment_invalid", f"{name} is not set.", "This is a fault of the platform: tell its operator."
-            )
+            raise Problem("environment_invalid", f"{name} is not set.", _OPERATOR)
         return source[name]
 
     secrets = source.get("SLIPWAY_AGENT_SECRETS")
@@ -111,6 +129,7 @@ def read(source: Mapping[str, str] | None = None) -> Environment:
         run_dir=Path(required("SLIPWAY_RUN_DIR")),
         state_dir=Path(required("SLIPWAY_STATE_DIR")),
         platform=source.get("SLIPWAY_PLATFORM") or None,
+        door=_door(source.get("SLIPWAY_DOOR", "")),
         node=required("SLIPWAY_NODE"),
         ide=required("SLIPWAY_IDE"),
         home=Path(required("HOME")),

@@ -15,6 +15,7 @@ from agent.activity import Activity
 from agent.board import Board, Part
 from agent.content import Content, choose_folder
 from agent.devcontainer import DevContainer
+from agent.door import Door
 from agent.environment import Environment
 from agent.extensions import Extensions
 from agent.git import Git
@@ -56,18 +57,21 @@ class Workspace:
         self._ports = Ports(env.run_dir / "ports", f"{environment.MARKER}={env.spec_path}", board)
         self._status = GitStatus(document.repository, folder, git.env, board)
         self._lifecycle: Lifecycle | None = None
-        self._reporter = self._make_reporter()
+        secrets = files.read_json(env.secrets_path) if env.secrets_path is not None else {}
+        self._reporter = self._make_reporter(str(secrets.get("run_token", "")))
+        key = str(secrets.get("door_key", ""))
+        self._door = Door(key, env.run_dir, log, line_seconds=env.timing.door_line)
 
-    def _make_reporter(self) -> Reporter | None:
+    def _make_reporter(self, token: str) -> Reporter | None:
         env = self._env
         if env.platform is None or env.secrets_path is None:
             return None
-        token = str(files.read_json(env.secrets_path).get("run_token", ""))
         return Reporter(env.platform, token, self._spec, self.board, env.timing, self._log)
 
     async def run(self) -> None:
         """Live until asked to stop, then stop in order."""
-        self._spawn("ide", self._ide.run(), "ide")
+        if self._open_door():
+            self._spawn("ide", self._ide.run(), "ide")
         self._spawn("content", self._open(), "content")
         if self._reporter is not None:
             self._spawn("report", self._reporter.run())
@@ -76,6 +80,22 @@ class Workspace:
         self._spawn("activity", Activity(self.board, ide.is_editor(self._env)).run())
         await self.stop_asked.wait()
         await self._stop()
+
+    def _open_door(self) -> bool:
+        """Let the gateway in where it comes from another machine.
+
+        False, with the condition failed, where that cannot be: an editor that nobody can reach must not count as open.
+        """
+        if self._env.door is None:
+            return True
+        try:
+            self._door.open(self._env.door)
+        except Problem as problem:
+            self._log.write("agent", problem.message, level="error", event=problem.code)
+            self.board.fail("ide", problem)
+            return False
+        self._spawn("door", self._door.run())
+        return True
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None], part: Part | None = None) -> None:
         task = asyncio.create_task(self._guard(name, work, part), name=name)
@@ -233,7 +253,7 @@ class Workspace:
             await asyncio.sleep(_KILL_POLL)
 
     async def _stop_in_order(self) -> None:
-        stops = [self._ide.stop(self._env.timing.ide_grace), self._ports.close()]
+        stops = [self._ide.stop(self._env.timing.ide_grace), self._ports.close(), self._door.close()]
         if self._lifecycle is not None:
             stops.append(self._lifecycle.stop())
         await asyncio.gather(*stops)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.harness import ROOT, Agent
+from tests.agent.visits import KEY
 from tests.support.git_http import GitServer
 
 
@@ -24,6 +25,21 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     instance = Agent(tmp_path / "workspace")
     yield instance
     instance.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """A workspace with an open door, shared by tests that leave nothing behind."""
+    base = tmp_path_factory.mktemp("door")
+    instance = Agent(base / "workspace")
+    try:
+        with GitServer(base / "git") as server:
+            instance.has_door(KEY, "[::]:0")
+            instance.start(server.create_repository("app", {"a.txt": "x"}))
+            instance.wait_condition("ide", "done")
+            yield instance
+    finally:
+        instance.close()
 
 
 @pytest.fixture(scope="session")

@@ -131,6 +131,8 @@ class Agent:
         self._base = base
         self.prefix: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
+        self.secrets = {"run_token": "token-1"}
+        self.command = [sys.executable, "-m", "agent"]
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -164,12 +166,21 @@ class Agent:
             "report_interval": 5,
         }
         (self._base / "spec.json").write_text(json.dumps(document))
-        (self._base / "secrets.json").write_text(json.dumps({"run_token": "token-1"}))
+        (self._base / "secrets.json").write_text(json.dumps(self.secrets))
         with self.log_path.open("ab") as log:
-            command = [*self.prefix, sys.executable, "-m", "agent"]
             self.process = subprocess.Popen(
-                command, env=self.env, stdout=log, stderr=log, cwd=self.home, start_new_session=True
+                [*self.prefix, *self.command], env=self.env, stdout=log, stderr=log, cwd=self.home, start_new_session=True
             )
+
+    def has_door(self, key: str, address: str = "127.0.0.1:0") -> None:
+        """Have the next start open a door with this key."""
+        self.secrets["door_key"] = key
+        self.env["SLIPWAY_DOOR"] = address
+
+    def door_port(self) -> int:
+        """The port that the door was opened on."""
+        opened = self.wait(lambda: [record for record in self.log() if record.get("event") == "door_open"])
+        return int(opened[-1]["text"].rstrip(".").rpartition(" ")[2])
 
     @property
     def folder(self) -> Path:

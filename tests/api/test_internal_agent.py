@@ -97,7 +97,7 @@ def test_a_run_that_reports_in_a_loop_is_slowed_down(agent: Api, workspace: Work
         assert workspace.git["ahead"] == REPORTS_PER_MINUTE - 1
         # Another run is another matter, and a minute later all is well.
         Workspace.objects.update(run=4)
-        other = Api({"Authorization": f"Bearer {report.run_token(workspace.pk, 4)}"})
+        other = Api({"Authorization": f"Bearer {run_secrets.run_token(workspace.pk, 4)}"})
         assert send(other).status_code == 200
         Workspace.objects.update(run=3)
         clock.shift(61)
