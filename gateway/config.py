@@ -10,10 +10,12 @@ import argparse
 import dataclasses
 import ipaddress
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):[0-9]{1,5}")
 PREFIX = "SLIPWAY_GATEWAY_"
 PROTECTED_COOKIES = ("slipway_*", "sessionid", "csrftoken")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -36,6 +38,8 @@ class Config:
         secret: value of `X-Slipway-Internal`.
         redis_url: `unix:///path` or `redis://host:port/db`; empty runs without revocations and activity.
         agents_socket: path of the second listener, which passes `/internal/agent/*` only; empty for none.
+        agents_listen: `host:port` of a listener that passes the same, for agents on other machines; empty for none. No
+            TLS ends here: the network must keep out whoever may not hear it.
         admin: `unix:/path` or `host:port` of the listener for metrics and health; empty for none.
         drain_seconds: how long requests in flight may take after the first SIGTERM.
         header_seconds: how long a client may take to send a request's head.
@@ -65,6 +69,7 @@ class Config:
     secret: str = dataclasses.field(default="", repr=False)
     redis_url: str = ""
     agents_socket: str = ""
+    agents_listen: str = ""
     admin: str = ""
     drain_seconds: float = 10.0
     header_seconds: float = 15.0
@@ -172,6 +177,8 @@ def _secret(path: str | None, environment: Mapping[str, str]) -> str:
 def _checked(config: Config) -> Config:
     if not config.web.startswith(("unix:/", "http://")):
         raise ConfigError("web: give unix:/path or http://host:port")
+    if config.agents_listen and not _HOST_AND_PORT.fullmatch(config.agents_listen):
+        raise ConfigError("agents_listen: give host:port, an IPv6 address in brackets")
     if not config.secret:
         raise ConfigError("secret: give --secret-file or SLIPWAY_INTERNAL_SECRET")
     if config.scheme not in ("http", "https") or not config.portal_netloc:

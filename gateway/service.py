@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 
 import structlog
 from prometheus_client import generate_latest
@@ -54,13 +55,12 @@ class Gateway:
         sign_in = SignIn(config, web)
         workspaces = Workspaces(config, self.authorizer, forwarder, sign_in, self.activity)
         self.public = Listener(config, Public(config, forwarder, workspaces))
+        # Nobody stands between an agent and these listeners, so what an agent says about itself is never believed.
+        agents = Agents(config, Forwarder(dataclasses.replace(config, trusted_proxies=()), self.pool))
         # Agents run among the users' programs, which can connect as well: they get a part, and each a share of it.
-        self.agents = Listener(
-            config,
-            Agents(config, forwarder),
-            most=config.max_agent_connections,
-            most_per_user=config.max_connections_per_user,
-        )
+        most = config.max_agent_connections
+        self.agents = Listener(config, agents, most=most, most_per_user=config.max_connections_per_user)
+        self.remote_agents = Listener(config, agents, most=most)
         self.admin = Listener(config, self._admin)
         self.guard = Guard(config, self.authorizer, self.public)
         self._revocations: Revocations | None = None
@@ -82,6 +82,8 @@ class Gateway:
         if config.agents_socket:
             # Agents run as other users; their tokens are checked by web.
             await self.agents.open(f"unix:{config.agents_socket}", mode=0o666)
+        if config.agents_listen:
+            await self.remote_agents.open(config.agents_listen)
         if config.admin:
             await self.admin.open(config.admin)
         runs = [self.guard.run(), self._sweep()]
@@ -90,7 +92,13 @@ class Gateway:
             self.authorizer.redis_away = self._redis_away
             runs += [self._revocations.run(), self.activity.run()]
         self._tasks = [asyncio.create_task(run) for run in runs]
-        log.info("gateway_listening", address=self.public.address, domain=config.domain, most=config.max_connections)
+        log.info(
+            "gateway_listening",
+            address=self.public.address,
+            agents=self.remote_agents.address,
+            domain=config.domain,
+            most=config.max_connections,
+        )
 
     def _redis_away(self) -> bool:
         return self._revocations is not None and self._revocations.away
@@ -117,7 +125,7 @@ class Gateway:
     async def drain(self) -> None:
         """Stop in order: no new connections, requests in flight get their time, then WebSockets are told to go."""
         log.info("gateway_draining", connections=len(self.public.connections))
-        listeners = (self.public, self.agents)
+        listeners = (self.public, self.agents, self.remote_agents)
         for listener in listeners:
             listener.stop_accepting()
         deadline = self.public.loop.time() + self.config.drain_seconds
@@ -136,7 +144,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for listener in (self.public, self.agents, self.admin):
+        for listener in (self.public, self.agents, self.remote_agents, self.admin):
             await listener.close()
         self.pool.close()
         if self._redis is not None:

@@ -32,9 +32,11 @@ class StubWeb:
 
     Args:
         folder: the workspace's folder of sockets.
+        upstream: where the workspace is, if not in that folder.
     """
 
     folder: Path
+    upstream: dict[str, Any] | None = None
     sessions: dict[str, str] = dataclasses.field(default_factory=lambda: {OWNER: "session-1", TOKEN: "session-t"})
     state: str = "running"
     ttl: float = 10.0
@@ -75,7 +77,7 @@ class StubWeb:
             "session": session,
             "state": self.state,
             "reason": "",
-            "upstream": {"ide": f"unix:{self.folder}/ide.sock", "ports": f"unix:{self.folder}/ports"},
+            "upstream": self.upstream or {"ide": f"unix:{self.folder}/ide.sock", "ports": f"unix:{self.folder}/ports"},
             "ttl": self.ttl,
             "start_page": "http://localhost:8000/workspaces/demo/start",
         }
@@ -99,6 +101,8 @@ class StubWeb:
         body = await request.read()
         if request.path.startswith("/internal/agent/"):
             self.reports.append({"path": request.path, "headers": dict(request.headers), "body": body.decode()})
+            if self.hold is not None:
+                await self.hold.wait()
             if self.report_status != 200:
                 problem = {"status": self.report_status, "code": "from_web"}
                 return web.json_response(
@@ -282,6 +286,13 @@ class Stage:
         socket = await self.session.ws_connect(self.url("/ws"), headers=headers, max_msg_size=0, **more)
         return socket
 
+    def agent(self, way: str) -> aiohttp.ClientSession:
+        """How an agent reports, by its `socket` or over the `network`; paths are relative to it."""
+        if way == "socket":
+            connector = aiohttp.UnixConnector(f"{self.folder}/platform.sock")
+            return aiohttp.ClientSession("http://platform", connector=connector)
+        return aiohttp.ClientSession(f"http://{self.gateway.remote_agents.address}")
+
     async def raw(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         self.stack.push_async_callback(hang_up, writer)
@@ -315,6 +326,7 @@ def settings(folder: Path, **more: Any) -> Config:
         "web": f"unix:{folder}/web.sock",
         "secret": SECRET,
         "agents_socket": f"{folder}/platform.sock",
+        "agents_listen": "127.0.0.1:0",
         "admin": f"unix:{folder}/admin.sock",
     }
     return Config(**(given | more))
@@ -337,5 +349,9 @@ async def staged(folder: Path, **more: Any) -> AsyncIterator[Stage]:
         gateway = Gateway(settings(folder, **more))
         await gateway.open()
         stack.push_async_callback(gateway.close)
-        session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        # A gateway that never answers fails a test within its time, instead of hanging it.
+        patience = aiohttp.ClientTimeout(total=30)
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=patience)
+        )
         yield Stage(gateway, stub, web_app, workspace, workspace_app, session, folder, stack)

@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from gateway.config import read
@@ -195,31 +194,30 @@ async def test_a_body_that_stalls_is_not_waited_for_for_ever(short_folder: Path)
         assert b"ZZZZ" in await asyncio.wait_for(talk.readuntil(b"0\r\n\r\n"), 20)
 
 
+@pytest.mark.parametrize("way", ["socket", "network"])
 @pytest.mark.parametrize("status", [400, 401, 409, 413, 429, 503])
-async def test_what_web_says_to_an_agent_is_passed_on(stage: Stage, status: int) -> None:
+async def test_what_web_says_to_an_agent_is_passed_on(stage: Stage, status: int, way: str) -> None:
     stage.web.report_status = status
-    connector = aiohttp.UnixConnector(f"{stage.folder}/platform.sock")
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with stage.agent(way) as session:
         # Two requests: the connection stays usable.
         for size in (10, 100_000):
-            url = "http://platform/internal/agent/report"
-            async with session.post(url, data=b"r" * size) as answer:
+            async with session.post("/internal/agent/report", data=b"r" * size) as answer:
                 assert (answer.status, answer.headers["Retry-After"]) == (status, "7")
                 assert answer.content_type == "application/problem+json"
                 assert json.loads(await answer.read()) == {"status": status, "code": "from_web"}
     assert [len(report["body"]) for report in stage.web.reports] == [10, 100_000]
 
 
+@pytest.mark.parametrize("way", ["socket", "network"])
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_an_agents_body_is_limited_too(small: Stage, chunked: bool) -> None:
+async def test_an_agents_body_is_limited_too(small: Stage, chunked: bool, way: str) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(LIMIT + 1):
             yield b"z"
 
-    connector = aiohttp.UnixConnector(f"{small.folder}/platform.sock")
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with small.agent(way) as session:
         data = pieces() if chunked else b"z" * (LIMIT + 1)
-        async with session.post("http://platform/internal/agent/report", data=data) as answer:
+        async with session.post("/internal/agent/report", data=data) as answer:
             assert (answer.status, json.loads(await answer.read())["code"]) == (413, "too_large")
     assert not small.web.reports
 

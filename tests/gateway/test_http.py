@@ -343,11 +343,11 @@ async def test_absolute_target_takes_its_host_from_the_target(stage: Stage) -> N
     writer.close()
 
 
-async def test_agents_socket_passes_only_its_paths(stage: Stage) -> None:
-    connector = aiohttp.UnixConnector(f"{stage.folder}/platform.sock")
-    async with aiohttp.ClientSession(connector=connector) as session:
+@pytest.mark.parametrize("way", ["socket", "network"])
+async def test_agents_reach_only_their_paths(stage: Stage, way: str) -> None:
+    async with stage.agent(way) as session:
         report, token = json.dumps({"run": 3}), {"Authorization": "Bearer run-token"}
-        async with session.post("http://platform/internal/agent/report", data=report, headers=token) as answer:
+        async with session.post("/internal/agent/report", data=report, headers=token) as answer:
             assert answer.status == 200
         for path in (
             "/",
@@ -356,13 +356,14 @@ async def test_agents_socket_passes_only_its_paths(stage: Stage) -> None:
             "/internal/agent/%2e%2e/x",
             "/api/v1/x",
         ):
-            url = URL(f"http://platform{path}", encoded=True)
-            async with session.post(url) as answer:
-                assert answer.status == 404, path
-    seen = stage.web.reports[0]
+            for host in ("platform", "demo.localhost", "localhost:8000"):
+                async with session.post(URL(path, encoded=True), headers={"Host": host}) as answer:
+                    assert answer.status == 404, path
+    [seen] = stage.web.reports
     assert seen["headers"]["Authorization"] == "Bearer run-token"
     assert seen["headers"]["Host"] == "localhost:8000"
     assert seen["body"] == '{"run": 3}'
+    assert not stage.web.questions
 
 
 @pytest.mark.parametrize("code", [599, 600, 700, 999])

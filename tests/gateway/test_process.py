@@ -322,6 +322,48 @@ async def test_one_address_is_told_that_no_client_can_choose(
             assert (await answer.json())["headers"]["X-Forwarded-For"] == told
 
 
+async def test_agents_over_the_network_have_the_same_limits_and_are_never_believed(short_folder: Path) -> None:
+    trusted = read(["--trusted-proxies", "127.0.0.0/8", "--web", "unix:/x"], {"SLIPWAY_INTERNAL_SECRET": "s"})
+    limits = {"max_agent_connections": 1, "header_seconds": 0.5, "trusted_proxies": trusted.trusted_proxies}
+    async with staged(short_folder, **limits) as stage:
+        host, _, port = stage.gateway.remote_agents.address.rpartition(":")
+        slow, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST /internal/agent/report HTTP/1.1\r\nX")
+        await eventually_async(lambda: stage.gateway.remote_agents.connections)
+        refused, other = await asyncio.open_connection(host, int(port))
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(refused.read(), 5) == b""
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(slow.read(), 5) == b""
+        for each in (writer, other):
+            each.close()
+        async with stage.agent("network") as session:
+            headers = {"X-Forwarded-For": "10.0.0.1", "X-Forwarded-Proto": "gopher", "X-Request-ID": "abc-12345"}
+            async with session.post("/internal/agent/report", data=b"r", headers=headers) as answer:
+                assert answer.status == 200
+    [seen] = stage.web.reports
+    assert (seen["headers"]["X-Forwarded-For"], seen["headers"]["X-Forwarded-Proto"]) == ("127.0.0.1", "http")
+    assert seen["headers"]["X-Request-ID"] != "abc-12345"
+
+
+async def test_a_drain_lets_a_report_end_and_takes_no_other(short_folder: Path) -> None:
+    async with staged(short_folder) as stage:
+        host, _, port = stage.gateway.remote_agents.address.rpartition(":")
+        stage.web.hold = asyncio.Event()
+        async with stage.agent("network") as session:
+            report = asyncio.create_task(session.post("/internal/agent/report", data=b"r"))
+            await eventually_async(lambda: stage.web.paths)
+            drain = asyncio.create_task(stage.gateway.drain())
+            await eventually_async(lambda: stage.gateway.draining)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(host, int(port))
+            assert not drain.done()
+            stage.web.hold.set()
+            async with await report as answer:
+                assert answer.status == 200
+            await asyncio.wait_for(drain, 5)
+
+
 def test_flags_win_over_the_environment(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from-file\n")
     environment = {
@@ -344,6 +386,7 @@ def test_flags_win_over_the_environment(tmp_path: Path) -> None:
         (["--web", "unix:/x"], "secret"),
         (["--web", "unix:/x", "--secret-file", "/nonexistent"], "secret_file"),
         (["--web", "unix:/x", "--port", "many"], "port"),
+        (["--web", "unix:/x", "--agents-listen", "7412"], "agents_listen"),
         (["--web", "unix:/x", "--trusted-proxies", "everybody"], "trusted_proxies"),
     ],
 )
