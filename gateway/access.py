@@ -8,8 +8,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Literal
 
-from gateway import metrics
+from gateway import door, metrics
 from gateway.config import Config
+from gateway.upstream import Address
 from gateway.web import Web, WebAway
 
 Decision = Literal["allow", "sign_in", "not_found", "not_running"]
@@ -42,7 +43,7 @@ class Key:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Grant:
-    """Web's answer, see the contract of `POST /internal/authorize`."""
+    """Web's answer, see the contract of `POST /internal/authorize`. The key is a secret of one run."""
 
     decision: Decision
     workspace: str
@@ -50,8 +51,16 @@ class Grant:
     session: str
     ide: str
     ports: str
+    key: str = dataclasses.field(repr=False)
     ttl: float
     start_page: str
+
+    def address(self, port: int | None) -> Address:
+        """Where requests for the IDE, or for a port, go."""
+        url, name = (self.ide, "ide") if port is None else (self.ports, f"port/{port}")
+        if url.startswith(door.SCHEME):
+            return Address(url, name=name, key=self.key)
+        return Address(url, 1) if port is None else Address(f"{url}/{port}.sock", 2)
 
     def concerns(self, scope: str, value: str) -> bool:
         """Whether a revocation of this scope (`session`, `user`, `workspace` or `all`) is about this answer."""
@@ -233,13 +242,26 @@ def _parse(status: int, document: dict[str, Any]) -> Grant:
         value = source.get(name)
         return "" if value is None else str(value)
 
-    return Grant(
+    grant = Grant(
         decision,
         text(document, "workspace"),
         text(document, "user"),
         text(document, "session"),
         text(upstream, "ide"),
         text(upstream, "ports"),
+        text(upstream, "key"),
         float(ttl),
         text(document, "start_page"),
     )
+    _check_doors(grant)
+    return grant
+
+
+def _check_doors(grant: Grant) -> None:
+    try:
+        for url in (grant.ide, grant.ports):
+            if url.startswith(door.SCHEME):
+                door.target(url)
+                door.check(grant.key)
+    except ValueError as error:
+        raise WebAway(f"authorize gave an address that cannot be used: {error}") from error

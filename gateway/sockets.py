@@ -30,9 +30,13 @@ _MOST_QUESTIONS = 4
 _UNANSWERED_SECONDS = 120
 
 
-def watch_peers(listening: socket.socket) -> None:
-    """Let the system notice when a peer has vanished; connections inherit this from their listening TCP socket."""
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+def watch_peers(watched: socket.socket) -> None:
+    """Let the system notice when a peer has vanished; connections inherit this from their listening TCP socket.
+
+    Args:
+        watched: a TCP socket, be it a listening or a connected one.
+    """
+    watched.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", _ASK_AFTER_SECONDS),
         ("TCP_KEEPINTVL", _ASK_EVERY_SECONDS),
@@ -41,7 +45,7 @@ def watch_peers(listening: socket.socket) -> None:
     ):
         # Not every system has them all.
         if hasattr(socket, name):
-            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            watched.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def user_of(transport: asyncio.BaseTransport) -> int:

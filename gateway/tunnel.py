@@ -112,7 +112,7 @@ class Tunnel:
         if transport is None:
             return
         if transport.get_write_buffer_size() == 0:
-            transport.abort()
+            side.abort()
             return
         transport.close()
         side.loop.call_later(_FLUSH_SECONDS, side.abort)

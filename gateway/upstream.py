@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
@@ -14,6 +16,7 @@ from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 from typing_extensions import override
 
+from gateway import door
 from gateway.sockets import pinned
 from gateway.wire import CHUNK, Wire
 
@@ -21,6 +24,8 @@ _FIELD_BYTES = 65_536
 # Below the keep-alive time of node (5 s) and uvicorn (5 s), so that it is this side that gives a connection up.
 _REUSE_SECONDS = 3.0
 _IDLE_PER_ADDRESS = 64
+# SO_LINGER, on and with no time to linger (socket(7)).
+_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,12 +33,16 @@ class Address:
     """Where an upstream listens.
 
     Args:
-        url: `unix:/path` or `http://host:port`.
+        url: `unix:/path`, `http://host:port`, or `tcp://host:port` of an agent's door.
         depth: for sockets in a folder of a workspace, how many last components of the path it controls; 0 for ours.
+        name: what to ask the door for.
+        key: opens the door; a secret of one run.
     """
 
     url: str
     depth: int = 0
+    name: str = ""
+    key: str = dataclasses.field(default="", repr=False)
 
 
 class Gone(ConnectionError):
@@ -49,6 +58,7 @@ class Upstream(Wire):
         self.on_lost: Callable[[], None] | None = None
         self.tail = b""
         self.reused = False
+        self.remote = False
         self.idle_since = 0.0
         self._expecting = False
         self._head_request = False
@@ -126,6 +136,17 @@ class Upstream(Wire):
         if self.on_lost is not None:
             self.on_lost()
 
+    @override
+    def abort(self) -> None:
+        """Close at once; what is queued is lost.
+
+        Across a network that is a reset. A door takes anything milder for the end of what this side has to say, and
+        keeps open what stands behind it.
+        """
+        if self.remote and self.transport is not None and not self.transport.is_closing():
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        super().abort()
+
     def _end_body(self, exc: Exception | None) -> None:
         if self._body is None or self._body.is_eof():
             return
@@ -177,7 +198,7 @@ class Pool:
             fresh: never reuse; for WebSockets, and for a second try.
 
         Raises:
-            OSError: nothing accepts connections there.
+            OSError: nothing accepts connections there, or its door stays shut.
             TimeoutError: connecting took too long.
         """
         if not fresh:
@@ -196,6 +217,11 @@ class Pool:
         def factory() -> Upstream:
             return Upstream(self._loop)
 
+        if address.url.startswith(door.SCHEME):
+            upstream = (await self._loop.create_connection(factory, *door.target(address.url)))[1]
+            upstream.remote = True
+            await door.enter(upstream, address)
+            return upstream
         if not address.url.startswith("unix:"):
             parts = urlsplit(address.url)
             return (await self._loop.create_connection(factory, parts.hostname or "", parts.port or 80))[1]

@@ -29,7 +29,6 @@ from gateway.pages import (
 )
 from gateway.paths import AGAIN_PATH, ENTER_PATH, OWN_PATH, again, onward
 from gateway.signin import SignIn
-from gateway.upstream import Address
 from gateway.web import WebAway
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -118,7 +117,7 @@ class Workspaces:
             return SIGN_IN.leading(target, "Sign in.").reply(page=page)
         if grant.decision == "not_running":
             return NOT_RUNNING.leading(target, "Open it.").reply(page=page)
-        if grant.decision == "allow" and await self._forwarder.listens(_address(place, grant)):
+        if grant.decision == "allow" and await self._forwarder.listens(grant.address(place.port)):
             return redirect(target)
         return self._refusal(request, place, grant, target)
 
@@ -131,7 +130,8 @@ class Workspaces:
             on_answer = functools.partial(self._activity.touch, grant.workspace)
         if request.websocket:
             on_input = self._activity.typing(grant.workspace)
-        route = Route(place.kind, _address(place, grant), self._cookies, on_answer=on_answer, on_input=on_input)
+        address = grant.address(place.port)
+        route = Route(place.kind, address, self._cookies, on_answer=on_answer, on_input=on_input)
         try:
             await self._forwarder.forward(client, request, route)
         except Unreachable:
@@ -191,9 +191,3 @@ class Workspaces:
                 return Key(place.slug, place.port, bearer=True, credential=token)
         value = cookie(headers.getall("Cookie", ()), self._cookie)
         return Key(place.slug, place.port, bearer=False, credential=value or "")
-
-
-def _address(place: Place, grant: Grant) -> Address:
-    if place.port is None:
-        return Address(grant.ide, 1)
-    return Address(f"{grant.ports}/{place.port}.sock", 2)

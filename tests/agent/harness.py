@@ -132,7 +132,6 @@ class Agent:
         self.prefix: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.secrets = {"run_token": "token-1"}
-        self.command = [sys.executable, "-m", "agent"]
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -168,8 +167,9 @@ class Agent:
         (self._base / "spec.json").write_text(json.dumps(document))
         (self._base / "secrets.json").write_text(json.dumps(self.secrets))
         with self.log_path.open("ab") as log:
+            command = [*self.prefix, sys.executable, "-m", "agent"]
             self.process = subprocess.Popen(
-                [*self.prefix, *self.command], env=self.env, stdout=log, stderr=log, cwd=self.home, start_new_session=True
+                command, env=self.env, stdout=log, stderr=log, cwd=self.home, start_new_session=True
             )
 
     def has_door(self, key: str, address: str = "127.0.0.1:0") -> None:

@@ -183,7 +183,7 @@ def test_silent_strangers_do_not_keep_the_gateway_out(home: Agent) -> None:
 def test_no_more_are_let_in_than_there_is_room_for(agent: Agent, git_server: GitServer) -> None:
     agent.has_door(KEY)
     # What many machines allow a process at first.
-    agent.command = ["sh", "-c", 'ulimit -Sn 1024 && exec "$@"', "sh", *agent.command]
+    agent.prefix = ["sh", "-c", 'ulimit -Sn 1024 && exec "$@"', "sh"]
     agent.start(git_server.create_repository("app", {"a.txt": "x"}))
     agent.wait_condition("ide", "done")
     with program(agent, 4000), contextlib.ExitStack() as stack:
