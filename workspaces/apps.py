@@ -9,5 +9,5 @@ class WorkspacesConfig(AppConfig):
     name = "workspaces"
 
     def ready(self) -> None:
-        """Register tasks by name, so that `kernel.jobs` finds them."""
-        from workspaces import tasks  # noqa: F401, PLC0415 - Models must be loaded first.
+        """Register tasks by name, so that `kernel.jobs` finds them, and what is looked at before a start."""
+        from workspaces import checks, tasks  # noqa: F401, PLC0415 - Models must be loaded first.

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import environ
+import yaml
 from django.core.exceptions import ImproperlyConfigured
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,9 @@ class Environment:
     debug: bool
     web_workers: int
     worker_threads: int
+    agents_listen: str
     runtime: str
+    kubernetes_options: dict[str, Any] = dataclasses.field(repr=False)
     sandbox: str
     workspace_cpu: float
     workspace_memory: int
@@ -78,7 +81,9 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_DEBUG": ("false", "Django's debug pages; never where others can reach it."),
     "SLIPWAY_WEB_WORKERS": ("1", "Web worker processes, 1 to 64."),
     "SLIPWAY_WORKER_THREADS": ("8", "Threads of the control worker, 1 to 256."),
-    "SLIPWAY_RUNTIME": ("local", "Where workspaces run: local, or fake (no processes, for work on the portal)."),
+    "SLIPWAY_AGENTS_LISTEN": ("none", "host:port on which the gateway takes the reports of agents on other machines; to be reached by workspaces alone."),
+    "SLIPWAY_RUNTIME": ("local", "Where workspaces run: local, k8s (pods in a cluster), or fake (no processes, for work on the portal)."),
+    "SLIPWAY_KUBERNETES_OPTIONS": ("none", "Path of a YAML file that says how workspaces run in a cluster; needed for k8s. docs/kubernetes.md lists the options."),
     "SLIPWAY_SANDBOX": ("auto", "auto: bubblewrap where it works, else a plain process and a warning; bwrap; none."),
     "SLIPWAY_WORKSPACE_CPU": ("2", "Cores one workspace may use; 0 for no limit."),
     "SLIPWAY_WORKSPACE_MEMORY": ("4294967296", "Bytes of memory one workspace may use; 0 for no limit."),
@@ -179,6 +184,33 @@ def _url(env: environ.Env, name: str, default: str) -> str:
     return value
 
 
+def _address(env: environ.Env, name: str) -> str:
+    """`host:port`, an IPv6 address in brackets; empty for none."""
+    value = str(env.str(name, default="").strip())
+    host, _, port = value.rpartition(":")
+    if value and not (host and port.isdecimal() and 0 < int(port) < 65_536):
+        raise ImproperlyConfigured(f"{name} must be host:port, not {value!r}")
+    return value
+
+
+def _mapping(env: environ.Env, name: str, *, needed: bool) -> dict[str, Any]:
+    """What stands in the YAML file that the variable names."""
+    path = env.str(name, default="").strip()
+    if not path:
+        if needed:
+            raise ImproperlyConfigured(f"{name} is missing: give the path of a YAML file")
+        return {}
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(f"{name} is not valid YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise ImproperlyConfigured(f"{name} must hold a mapping of options, such as `image: registry/workspace`")
+    return found
+
+
 def _networks(env: environ.Env, name: str) -> str:
     """Addresses and networks, separated by commas."""
     parts = [part.strip() for part in env.str(name, default="").split(",") if part.strip()]
@@ -216,7 +248,9 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "debug": _flag(env, "SLIPWAY_DEBUG"),
         "web_workers": int(_number(env, "SLIPWAY_WEB_WORKERS", 1, 64)),
         "worker_threads": int(_number(env, "SLIPWAY_WORKER_THREADS", 1, 256)),
-        "runtime": _choice(env, "SLIPWAY_RUNTIME", "local", "fake"),
+        "agents_listen": _address(env, "SLIPWAY_AGENTS_LISTEN"),
+        "runtime": (runtime := _choice(env, "SLIPWAY_RUNTIME", "local", "k8s", "fake")),
+        "kubernetes_options": _mapping(env, "SLIPWAY_KUBERNETES_OPTIONS", needed=runtime == "k8s"),
         "sandbox": _choice(env, "SLIPWAY_SANDBOX", "auto", "bwrap", "none"),
         "workspace_cpu": _number(env, "SLIPWAY_WORKSPACE_CPU", 0, 1024),
         "workspace_memory": int(_number(env, "SLIPWAY_WORKSPACE_MEMORY", 0, 2**44)),

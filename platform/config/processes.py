@@ -118,6 +118,7 @@ def _gateway(env: Environment) -> Service:
         "--agents-socket", str(env.run / "agents" / "platform.sock"),
         "--admin", f"unix:{env.run / 'gateway-admin.sock'}", "--drain-seconds", "3",
         *(("--trusted-proxies", env.trusted_proxies) if env.trusted_proxies else ()),
+        *(("--agents-listen", env.agents_listen) if env.agents_listen else ()),
     )  # fmt: skip
     variables = {
         "SLIPWAY_GATEWAY_REDIS_URL": env.redis_url,

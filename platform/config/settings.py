@@ -221,6 +221,7 @@ RUNTIME: dict[str, Any] = {
             "sandbox": ENVIRONMENT.sandbox,
         },
     },
+    "k8s": {"factory": "workspaces.runtime.k8s.build", "options": ENVIRONMENT.kubernetes_options},
     "fake": {
         "factory": "workspaces.runtime.fake.build",
         "options": {"folder": str(ENVIRONMENT.home / "fake")},

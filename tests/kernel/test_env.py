@@ -25,7 +25,10 @@ BAD: list[tuple[str, str]] = [
     ("SLIPWAY_DEBUG", "maybe"),
     ("SLIPWAY_WEB_WORKERS", "0"),
     ("SLIPWAY_WORKER_THREADS", "-1"),
+    ("SLIPWAY_AGENTS_LISTEN", "7400"),
+    ("SLIPWAY_AGENTS_LISTEN", "0.0.0.0:agents"),
     ("SLIPWAY_RUNTIME", "docker"),
+    ("SLIPWAY_KUBERNETES_OPTIONS", "/nonexistent/file"),
     ("SLIPWAY_SANDBOX", "yes"),
     ("SLIPWAY_WORKSPACE_CPU", "-1"),
     ("SLIPWAY_WORKSPACE_CPU", "inf"),
@@ -51,6 +54,29 @@ BAD: list[tuple[str, str]] = [
 def test_a_bad_value_is_named(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
         env.read({"SLIPWAY_HOME": str(tmp_path), name: value})
+
+
+@pytest.mark.parametrize("text", ["", "- image", "image", "image: [", "image: \xff"])
+def test_options_that_are_no_mapping_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "options.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ImproperlyConfigured, match="SLIPWAY_KUBERNETES_OPTIONS"):
+        env.read({"SLIPWAY_HOME": str(tmp_path), "SLIPWAY_KUBERNETES_OPTIONS": str(path)})
+
+
+def test_a_cluster_needs_options(tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match="SLIPWAY_KUBERNETES_OPTIONS is missing"):
+        env.read({"SLIPWAY_HOME": str(tmp_path), "SLIPWAY_RUNTIME": "k8s"})
+
+
+def test_options_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "options.yaml"
+    path.write_text("image: registry.example/workspace:1\ngateway: {networks: [10.0.0.1/32]}\n")
+    found = env.read({"SLIPWAY_HOME": str(tmp_path), "SLIPWAY_RUNTIME": "k8s", "SLIPWAY_KUBERNETES_OPTIONS": str(path)})
+    assert found.kubernetes_options == {
+        "image": "registry.example/workspace:1",
+        "gateway": {"networks": ["10.0.0.1/32"]},
+    }
 
 
 def test_the_defaults(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ class Observation:
         reason: a short code where there is more to say, empty otherwise: "starting" (accepted, but nothing runs yet, so
             `started_at` is None), "oom_killed", "not_started" (the command could not be run), "rebooted" or
             "supervisor_lost" (ended unseen).
-        upstream: how the gateway reaches it: {"ide": "unix:/abs/path", "ports": "unix:/abs/folder"} on the same machine;
+        upstream: how the gateway reaches it. On the same machine {"ide": "unix:/abs/path", "ports": "unix:/abs/dir"};
             from others {"ide": "tcp://host:port", "ports": "tcp://host:port"} (an IPv6 address in brackets), both the
             door that the agent opens where SLIPWAY_DOOR tells it. The key is in the run's secrets, never in here.
         warnings: codes for the owner, such as "no_sandbox" when the workspace runs as a plain process.

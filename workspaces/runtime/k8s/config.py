@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from workspaces.runtime.errors import PlatformFault
 
@@ -139,38 +143,33 @@ def _check_network(text: str) -> None:
         raise _invalid(f"{text!r} is not a CIDR block.") from error
 
 
+_SCHEMA = json.loads(Path(__file__).with_name("options.schema.json").read_text(encoding="utf-8"))
 _PATHS = {"kubeconfig", "pull_credentials"}
 _TUPLES = {"command", "allowed", "closed", "tolerations"}
 _PEERS = {"gateway", "platform", "dns"}
 
 
 def read_options(options: Mapping[str, Any]) -> K8sConfig:
-    """A config from plain values, as they stand in JSON: names as in `K8sConfig`.
+    """A config from plain values, as they stand in JSON or YAML; `options.schema.json` says which.
 
     Raises:
         PlatformFault: an option is unknown, missing or makes no sense; the log text says which.
     """
-    known = {field.name for field in dataclasses.fields(K8sConfig)}
-    values: dict[str, Any] = {}
-    for key, value in options.items():
-        if key not in known:
-            raise _invalid(f"There is no option `{key}`; known are: {', '.join(sorted(known))}.")
-        if key in _PATHS:
-            values[key] = Path(value) if value else None
-        elif key in _TUPLES:
-            values[key] = tuple(value)
-        elif key in _PEERS:
-            values[key] = _peer(key, value)
-        else:
-            values[key] = value
-    return K8sConfig(**values)
+    wrong = best_match(Draft202012Validator(_SCHEMA).iter_errors(options))
+    if wrong is not None:
+        where = ".".join(str(step) for step in wrong.absolute_path)
+        raise _invalid(f"{f'`{where}`: ' if where else ''}{wrong.message}")
+    return K8sConfig(**{key: _value(key, value) for key, value in options.items()})
 
 
-def _peer(key: str, value: Mapping[str, Any]) -> Peer:
-    try:
+def _value(key: str, value: Any) -> Any:
+    if key in _PATHS:
+        return Path(value) if value else None
+    if key in _TUPLES:
+        return tuple(value)
+    if key in _PEERS:
         return Peer(**{**value, "networks": tuple(value.get("networks", ()))})
-    except (TypeError, AttributeError) as error:
-        raise _invalid(f"`{key}` has `namespace`, `pods` and `networks`: {error}.") from error
+    return value
 
 
 def _invalid(detail: str) -> PlatformFault:
