@@ -63,7 +63,9 @@ class ConditionType(enum.StrEnum):
     """The steps of a start, in the order in which the waterfall draws them."""
 
     QUEUED = "queued"
+    SCHEDULED = "scheduled"
     VOLUME = "volume"
+    IMAGE = "image"
     CONTAINER = "container"
     CONTENT = "content"
     IDE = "ide"
@@ -71,7 +73,11 @@ class ConditionType(enum.StrEnum):
     COMMANDS = "commands"
 
 
-# The agent speaks of these; the others are the operator's.
+# What the place where it runs can tell of; the queue is the operator's own.
+RUNTIME_CONDITIONS = frozenset(
+    {ConditionType.SCHEDULED, ConditionType.VOLUME, ConditionType.IMAGE, ConditionType.CONTAINER}
+)
+# The agent speaks of these.
 AGENT_CONDITIONS = frozenset(
     {ConditionType.CONTENT, ConditionType.IDE, ConditionType.EXTENSIONS, ConditionType.COMMANDS}
 )

@@ -55,6 +55,7 @@ class Environment:
     provider_timeout: float
     lookups_per_minute: int
     start_timeout: float
+    schedule_timeout: float
     stop_timeout: float
     stop_grace: float
     trash_days: int
@@ -95,6 +96,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_PROVIDER_TIMEOUT": ("6", "Seconds a repository host may take to answer, 1 to 60."),
     "SLIPWAY_LOOKUPS_PER_MINUTE": ("40", "Repositories one person may let the platform look up per minute, 1 to 1000000."),
     "SLIPWAY_START_TIMEOUT": ("300", "Seconds without progress after which a start has failed."),
+    "SLIPWAY_SCHEDULE_TIMEOUT": ("900", "The same while a cluster has no machine with room for it; longer than it takes to add one."),
     "SLIPWAY_STOP_TIMEOUT": ("120", "Seconds after which a stop that does not end is reported as failed."),
     "SLIPWAY_STOP_GRACE": ("10", "Seconds between asking a workspace to end and ending it by force."),
     "SLIPWAY_TRASH_DAYS": ("14", "Days for which a deleted workspace can be restored."),
@@ -262,6 +264,7 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "provider_timeout": _number(env, "SLIPWAY_PROVIDER_TIMEOUT", 1, 60),
         "lookups_per_minute": int(_number(env, "SLIPWAY_LOOKUPS_PER_MINUTE", 1, 1_000_000)),
         "start_timeout": _number(env, "SLIPWAY_START_TIMEOUT", 1, 86_400),
+        "schedule_timeout": _number(env, "SLIPWAY_SCHEDULE_TIMEOUT", 1, 86_400),
         "stop_timeout": _number(env, "SLIPWAY_STOP_TIMEOUT", 1, 86_400),
         "stop_grace": _number(env, "SLIPWAY_STOP_GRACE", 0, 3_600),
         "trash_days": int(_number(env, "SLIPWAY_TRASH_DAYS", 0, 3_650)),

@@ -39,6 +39,7 @@ BAD: list[tuple[str, str]] = [
     ("SLIPWAY_ALLOW_FILE_REPOSITORIES", "2"),
     ("SLIPWAY_PROVIDER_TIMEOUT", "0"),
     ("SLIPWAY_START_TIMEOUT", "0"),
+    ("SLIPWAY_SCHEDULE_TIMEOUT", "0"),
     ("SLIPWAY_STOP_TIMEOUT", "forever"),
     ("SLIPWAY_STOP_GRACE", "-1"),
     ("SLIPWAY_TRASH_DAYS", "-1"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workspaces.operator.decide import HEALTHY_AFTER, MOST_INTERRUPTIONS, Action, View, decide
-from workspaces.runtime.port import Presence
+from workspaces.runtime.port import HOPELESS, Pace, Presence
 from workspaces.states import Desired, State
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -49,6 +49,8 @@ TABLE: list[Row] = [
     (STARTING, RUN, ALIVE, {**HERE, "ide_ready": True, **LATE}, Action.MARK_RUNNING),
     (STARTING, RUN, ALIVE, {**HERE, "content_failed": True}, Action.FAIL),
     (STARTING, RUN, ALIVE, {**HERE, **LATE}, Action.FAIL),
+    *[(STARTING, RUN, ALIVE, {**HERE, "exit_reason": reason}, Action.FAIL) for reason in sorted(HOPELESS)],
+    (STARTING, RUN, ALIVE, {**HERE, "exit_reason": "starting"}, Action.WAIT),
     (STARTING, RUN, ALIVE, OLDER, Action.STOP_RUN),
     (STARTING, RUN, EXITED, OLDER, Action.DESTROY_RUN),
     (STARTING, RUN, EXITED, HERE, Action.RETRY),
@@ -65,7 +67,10 @@ TABLE: list[Row] = [
     (RUNNING, RUN, ABSENT, HERE, Action.RETRY),
     (RUNNING, RUN, EXITED, {**HERE, **SPENT, "running_since": NOW - timedelta(minutes=1)}, Action.FAIL),
     (RUNNING, RUN, EXITED, {**HERE, **SPENT, "running_since": NOW - 2 * HEALTHY_AFTER}, Action.RETRY),
+    (RUNNING, RUN, EXITED, {**HERE, "exit_reason": "evicted"}, Action.RETRY),
+    (RUNNING, RUN, EXITED, {**HERE, "exit_reason": "evicted", "interruptions": 1}, Action.FAIL),
     (RUNNING, RUN, UNKNOWN, LATE, Action.WAIT),
+    (RUNNING, RUN, UNKNOWN, {**LATE, "exit_reason": "node_lost"}, Action.WAIT),
     (RUNNING, STOP, ALIVE, HERE, Action.BEGIN_STOP),
     (RUNNING, DELETE, ALIVE, HERE, Action.BEGIN_STOP),
     # On the way down, whatever is wanted next.
@@ -168,3 +173,28 @@ def test_what_does_not_end_for_long_is_looked_at_less_often(state: State, seen: 
 def test_what_waits_for_its_purge_is_looked_at_then() -> None:
     at = NOW + timedelta(days=3)
     assert decide(View(state=DELETED, desired=DELETE, progress_at=NOW, purge_at=at), NOW).look_again_at == at
+
+
+def test_a_machine_that_is_silent_is_told_as_such() -> None:
+    view = View(state=STOPPING, desired=STOP, presence=UNKNOWN, exit_reason="node_lost", progress_at=LONG_AGO)
+    assert decide(view, NOW).reason == "node_lost"
+
+
+@pytest.mark.parametrize(
+    ("state", "desired", "extra", "seconds"),
+    [
+        (RUNNING, RUN, {}, 3600),
+        (STARTING, RUN, {}, 10),
+        (STARTING, RUN, {"ide_ready": True}, 3600),
+        (STOPPING, STOP, {}, 3),
+        (RUNNING, RUN, {"presence": UNKNOWN}, 10),
+    ],
+)
+def test_a_runtime_is_asked_as_often_as_it_needs(
+    state: State, desired: Desired, extra: dict[str, Any], seconds: float
+) -> None:
+    pace = Pace(ending=3, starting=10, well=3600)
+    view = View(
+        **{"state": state, "desired": desired, "presence": ALIVE, "progress_at": NOW, "pace": pace, **HERE, **extra}
+    )
+    assert decide(view, NOW).look_again_at == NOW + timedelta(seconds=seconds)

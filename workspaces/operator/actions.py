@@ -17,14 +17,14 @@ from django.utils import timezone
 
 from kernel import jobs, observe
 from workspaces.models import Condition, Workspace
-from workspaces.operator.decide import HEALTHY_AFTER, REVIEW, Action, Decision
-from workspaces.operator.texts import INTERRUPTED, failure_of
+from workspaces.operator.decide import HEALTHY_AFTER, Action, Decision
+from workspaces.operator.texts import INTERRUPTED, TOLD, failure_of
 from workspaces.runtime.port import Observation, Runtime
 from workspaces.selectors import conditions_of
 from workspaces.services import conditions, events
 from workspaces.services.runtimes import run_spec
 from workspaces.services.transition import transition
-from workspaces.states import ConditionStatus, ConditionType, Desired, Reason, State
+from workspaces.states import OVER, RUNTIME_CONDITIONS, ConditionStatus, ConditionType, Desired, Reason, State
 
 # A look that is due this soon is asked for by a message; later ones are the sweep's.
 NUDGE_WITHIN = timedelta(seconds=4)
@@ -120,18 +120,18 @@ def _launch(step: Step) -> bool:
     made = timezone.now()
     launched = step.runtime.ensure_run(run_spec(workspace))
     # Stopped or deleted meanwhile: the next look finds a run that nobody wants, and ends it.
-    return not _note_launch(
-        workspace, begun, made, warnings=list(launched.warnings), look_again_at=step.decision.look_again_at
-    )
+    return not _note_launch(workspace, launched, begun, made, look_again_at=step.decision.look_again_at)
 
 
-def _note_launch(workspace: Workspace, begun: datetime, made: datetime, **fields: Any) -> bool:
+def _note_launch(workspace: Workspace, seen: Observation, begun: datetime, made: datetime, **fields: Any) -> bool:
     """Keep that the present run was accepted; False when the workspace has moved on from its start meanwhile."""
     with transaction.atomic():
         still = Workspace.objects.filter(pk=workspace.pk, state=State.STARTING.value, run=workspace.run).update(
-            launched_run=workspace.run, **fields
+            launched_run=workspace.run, warnings=list(seen.warnings), **fields
         )
-        if still:
+        if still and seen.steps:
+            conditions.take_in(workspace, seen.steps, now=timezone.now())
+        elif still:
             done = ConditionStatus.DONE
             conditions.put(
                 workspace, ConditionType.VOLUME, done, now=timezone.now(), started_at=begun, finished_at=made
@@ -146,7 +146,7 @@ def adopt(workspace: Workspace, seen: Observation) -> None:
         return
     if seen.run == workspace.run and workspace.state == State.STARTING.value:
         begun = seen.started_at or timezone.now()
-        _note_launch(workspace, begun, begun, warnings=list(seen.warnings))
+        _note_launch(workspace, seen, begun, begun)
     Workspace.objects.filter(pk=workspace.pk, launched_run__lt=seen.run).update(launched_run=seen.run)
     workspace.launched_run = seen.run
 
@@ -162,7 +162,7 @@ def _retry(step: Step) -> bool:
             State.STARTING,
             now=now,
             reason=Reason.INTERRUPTED,
-            text=f"{text} It is being started again." if step.decision.reason == "oom_killed" else INTERRUPTED,
+            text=f"{text} It is being started again." if step.decision.reason in TOLD else INTERRUPTED,
             interruptions=1 if healthy else workspace.interruptions + 1,
             wanted_at=now,
             **_fresh_run(workspace),
@@ -184,7 +184,7 @@ def _mark_running(step: Step) -> bool:
         warnings=list(step.seen.warnings),
         started_at=now,
         last_activity_at=now,
-        look_again_at=now + REVIEW,
+        look_again_at=step.decision.look_again_at,
     )
     if done:
         observe.START_SECONDS.observe((now - workspace.wanted_at).total_seconds())
@@ -242,9 +242,13 @@ def _fail(step: Step) -> bool:
 
 def _said_by(workspace: Workspace, code: str) -> Condition | None:
     """The step that knows more of a failure: what the agent said, or what the runtime said while it was waited for."""
-    telling = {"content_failed": ConditionType.CONTENT, "start_timeout": ConditionType.CONTAINER}.get(code)
-    found = (row for row in conditions_of(workspace) if row.type == telling and (row.code or row.message))
-    return next(found, None)
+    rows = conditions_of(workspace)
+    if code == "content_failed":
+        return next((row for row in rows if row.type == ConditionType.CONTENT and (row.code or row.message)), None)
+    if code == "start_timeout":
+        waited_for = (row for row in rows if row.type in RUNTIME_CONDITIONS and row.status not in OVER and row.code)
+        return next(waited_for, None)
+    return next((row for row in rows if row.code == code), None)
 
 
 def _begin_delete(step: Step) -> bool:

@@ -13,10 +13,14 @@ from workspaces.services import events
 from workspaces.states import EventKind
 
 
-def clear_run(slug: str, runtime: Runtime) -> Workspace:
+def clear_run(slug: str, runtime: Runtime, *, machine_is_off: bool = False) -> Workspace:
     """End by force what is left of a workspace's run, keep its files, and let the operator go on from there.
 
     A workspace that is wanted running gets a new run.
+
+    Args:
+        machine_is_off: nobody waits for the machine that it ran on. If it were not off, two machines could write to the
+            same files.
 
     Raises:
         NotFound: no workspace has this slug.
@@ -25,7 +29,7 @@ def clear_run(slug: str, runtime: Runtime) -> Workspace:
     workspace = Workspace.objects.filter(slug=slug).first()
     if workspace is None:
         raise no_workspace()
-    runtime.destroy_run(slug)
+    (runtime.abandon_run if machine_is_off else runtime.destroy_run)(slug)
     with transaction.atomic():
         Workspace.objects.filter(pk=workspace.pk).update(look_again_at=timezone.now())
         events.record(

@@ -10,7 +10,7 @@ import dataclasses
 import enum
 from datetime import datetime, timedelta
 
-from workspaces.runtime.port import Presence
+from workspaces.runtime.port import HOPELESS, LOOKED_AT, Pace, Presence
 from workspaces.states import Desired, State
 
 # How often a run that ended by itself is started again before its owner must ask.
@@ -20,11 +20,13 @@ HEALTHY_AFTER = timedelta(hours=1)
 # The agent refused what it was handed, and would the next time.
 RUN_REFUSED = "run_refused"
 
-SOON = timedelta(seconds=0.5)
-WATCH = timedelta(seconds=2)
-REVIEW = timedelta(seconds=15)
+# Its machine is needed by others, or goes away: once is nobody's fault, twice in a row has a reason that stays.
+EVICTED = "evicted"
+NODE_LOST = "node_lost"
+
 # What does not end, or cannot be told, for so long is looked at less often.
 PATIENCE = timedelta(minutes=5)
+RARELY = 15.0
 
 
 class Action(enum.StrEnum):
@@ -57,7 +59,9 @@ class View:
         failed_generation: the intent under which it failed; a later one asks for another try.
         failed_ending: it failed because its end was overdue, not because a start or a run went wrong.
         running_since: when this run became ready, where it did.
+        exit_reason: of the run that was seen, whether it ended or not; see `Observation.reason`.
         start_timeout, stop_timeout: since the last progress.
+        pace: how often the runtime has to be asked.
     """
 
     state: State
@@ -79,6 +83,7 @@ class View:
     content_failed: bool = False
     start_timeout: timedelta = timedelta(minutes=5)
     stop_timeout: timedelta = timedelta(minutes=2)
+    pace: Pace = LOOKED_AT
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,33 +113,39 @@ def _starting(view: View, now: datetime) -> Decision:
         return Decision(Action.BEGIN_STOP)
     late = now - view.progress_at > view.start_timeout
     if view.presence is Presence.UNKNOWN:
-        return Decision(Action.FAIL, "runtime_silent") if late else _wait(now, WATCH)
+        return Decision(Action.FAIL, _silence(view)) if late else _wait(now, view.pace.starting)
     if view.presence is not Presence.ABSENT and view.observed_run != view.run:
         return _clear(view, now)
     if view.presence is Presence.RUNNING:
         return _coming_up(view, now, late=late)
     if view.presence is Presence.EXITED or view.launched_run == view.run:
         return _ended_by_itself(view)
-    return Decision(Action.FAIL, "start_timeout") if late else Decision(Action.LAUNCH, look_again_at=now + WATCH)
+    return Decision(Action.FAIL, "start_timeout") if late else _launch(view, now)
+
+
+def _launch(view: View, now: datetime) -> Decision:
+    return Decision(Action.LAUNCH, look_again_at=now + timedelta(seconds=view.pace.starting))
 
 
 def _coming_up(view: View, now: datetime, *, late: bool) -> Decision:
     if view.content_failed:
         return Decision(Action.FAIL, "content_failed")
+    if view.exit_reason in HOPELESS:
+        return Decision(Action.FAIL, view.exit_reason)
     if view.ide_ready:
-        return Decision(Action.MARK_RUNNING)
+        return Decision(Action.MARK_RUNNING, look_again_at=now + timedelta(seconds=view.pace.well))
     if late:
         return Decision(Action.FAIL, "start_timeout")
-    return _wait(now, WATCH)
+    return _wait(now, view.pace.starting)
 
 
 def _running(view: View, now: datetime) -> Decision:
     if view.desired is not Desired.RUNNING or view.restart_pending:
         return Decision(Action.BEGIN_STOP)
     if view.presence is Presence.UNKNOWN:
-        return _wait(now, WATCH)
+        return _wait(now, view.pace.starting)
     if view.presence is Presence.RUNNING and view.observed_run == view.run:
-        return Decision(Action.REST, look_again_at=now + REVIEW)
+        return Decision(Action.REST, look_again_at=now + timedelta(seconds=view.pace.well))
     if view.running_since is not None and now - view.running_since > HEALTHY_AFTER:
         return Decision(Action.RETRY, view.exit_reason or "run_ended")
     return _ended_by_itself(view)
@@ -142,8 +153,8 @@ def _running(view: View, now: datetime) -> Decision:
 
 def _ended_by_itself(view: View) -> Decision:
     reason = view.exit_reason or "run_ended"
-    again = view.interruptions < MOST_INTERRUPTIONS and reason != RUN_REFUSED
-    return Decision(Action.RETRY if again else Action.FAIL, reason)
+    most = {RUN_REFUSED: 0, EVICTED: 1}.get(reason, MOST_INTERRUPTIONS)
+    return Decision(Action.RETRY if view.interruptions < most else Action.FAIL, reason)
 
 
 def _stopping(view: View, now: datetime) -> Decision:
@@ -156,7 +167,7 @@ def _overdue(view: View, now: datetime) -> Decision | None:
     """An end that does not come is told, whatever the reason; `failed` goes on trying."""
     if now - view.progress_at <= view.stop_timeout:
         return None
-    return Decision(Action.FAIL, "stop_timeout" if view.presence is Presence.RUNNING else "runtime_silent")
+    return Decision(Action.FAIL, "stop_timeout" if view.presence is Presence.RUNNING else _silence(view))
 
 
 def _stopped(view: View, now: datetime) -> Decision:
@@ -173,7 +184,11 @@ def _silent(view: View, now: datetime) -> Decision | None:
     """A start that cannot begin, because nobody can tell whether a run is there, is told; nothing is done about it."""
     if view.presence is not Presence.UNKNOWN or now - view.progress_at <= view.start_timeout:
         return None
-    return Decision(Action.FAIL, "runtime_silent")
+    return Decision(Action.FAIL, _silence(view))
+
+
+def _silence(view: View) -> str:
+    return NODE_LOST if view.exit_reason == NODE_LOST else "runtime_silent"
 
 
 def _failed(view: View, now: datetime) -> Decision:
@@ -213,14 +228,15 @@ def _clear(view: View, now: datetime) -> Decision:
     """One step towards having no run."""
     for_long = now - view.progress_at > PATIENCE
     if view.presence is Presence.RUNNING:
-        return Decision(Action.STOP_RUN, look_again_at=now + (WATCH if for_long else SOON))
+        pause = view.pace.starting if for_long else view.pace.ending
+        return Decision(Action.STOP_RUN, look_again_at=now + timedelta(seconds=pause))
     if view.presence is Presence.EXITED:
         return Decision(Action.DESTROY_RUN, look_again_at=now)
-    return _wait(now, REVIEW if for_long else WATCH)
+    return _wait(now, max(view.pace.starting, RARELY) if for_long else view.pace.starting)
 
 
-def _wait(now: datetime, pause: timedelta) -> Decision:
-    return Decision(Action.WAIT, look_again_at=now + pause)
+def _wait(now: datetime, seconds: float) -> Decision:
+    return Decision(Action.WAIT, look_again_at=now + timedelta(seconds=seconds))
 
 
 _BY_STATE = {

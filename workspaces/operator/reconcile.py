@@ -6,23 +6,26 @@ operations are idempotent, and a launch that turns out to be stale is looked at 
 
 from __future__ import annotations
 
+import dataclasses
+import random
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from kernel import observe
 from kernel.errors import Failure
 from workspaces.models import Workspace
 from workspaces.operator.actions import ACTIONS, PURGE_PATIENCE, Step, adopt, fail, look_again, words
-from workspaces.operator.decide import RUN_REFUSED, Action, Decision, View, decide
+from workspaces.operator.decide import NODE_LOST, RUN_REFUSED, Action, Decision, View, decide
 from workspaces.runtime.errors import SpecConflict, VolumeMissing
-from workspaces.runtime.port import REFUSED, Observation, Presence, Runtime
+from workspaces.runtime.port import REFUSED, Observation, Pace, Presence, Runtime
 from workspaces.selectors import conditions_of
-from workspaces.services import conditions
+from workspaces.services import conditions, events
 from workspaces.states import ConditionStatus, ConditionType, Desired, State
 
 log = structlog.get_logger(__name__)
@@ -47,7 +50,8 @@ def _step(workspace_id: UUID, runtime: Runtime) -> bool:
         return False
     seen = _observe(workspace, runtime)
     adopt(workspace, seen)
-    decision = decide(view_of(workspace, seen), timezone.now())
+    _tell(workspace, seen)
+    decision = decide(view_of(workspace, seen, runtime.pace), timezone.now())
     observe.RECONCILES.labels(decision.action.value).inc()
     return _act(workspace, seen, decision, runtime)
 
@@ -62,11 +66,26 @@ def _observe(workspace: Workspace, runtime: Runtime) -> Observation:
         return Observation(Presence.UNKNOWN, reason=failure.code)
 
 
-def view_of(workspace: Workspace, seen: Observation) -> View:
+def _tell(workspace: Workspace, seen: Observation) -> None:
+    """Let its owner see what the runtime says of a run, beside what follows from it."""
+    if workspace.state == State.STARTING.value and seen.run == workspace.run:
+        conditions.take_in(workspace, seen.steps, now=timezone.now())
+    elif workspace.state == State.RUNNING.value:
+        lost = seen.presence is Presence.UNKNOWN and seen.reason == NODE_LOST
+        told = [NODE_LOST] if lost else list(seen.warnings) if seen.run == workspace.run else workspace.warnings
+        if told != workspace.warnings:
+            with transaction.atomic():
+                Workspace.objects.filter(pk=workspace.pk, run=workspace.run).update(warnings=told)
+                events.announce(workspace)
+
+
+def view_of(workspace: Workspace, seen: Observation, pace: Pace) -> View:
     """What a decision depends on, gathered."""
     starting = workspace.state == State.STARTING.value
     steps = {row.type: row.status for row in conditions_of(workspace)} if starting else {}
     env = settings.ENVIRONMENT
+    # Adding a machine to a cluster takes minutes, in which nothing is wrong with the workspace.
+    waits_for_room = steps.get(ConditionType.SCHEDULED.value) == ConditionStatus.RUNNING.value
     return View(
         state=State(workspace.state),
         desired=Desired(workspace.desired),
@@ -87,8 +106,10 @@ def view_of(workspace: Workspace, seen: Observation) -> View:
         ide_ready=steps.get(ConditionType.IDE.value) == ConditionStatus.DONE.value
         and steps.get(ConditionType.CONTENT.value) == ConditionStatus.DONE.value,
         content_failed=steps.get(ConditionType.CONTENT.value) == ConditionStatus.FAILED.value,
-        start_timeout=timedelta(seconds=env.start_timeout),
+        start_timeout=timedelta(seconds=env.schedule_timeout if waits_for_room else env.start_timeout),
         stop_timeout=timedelta(seconds=env.stop_timeout),
+        # Spread out, so that what began together is not looked at together for ever.
+        pace=dataclasses.replace(pace, well=pace.well * random.uniform(0.8, 1)),  # noqa: S311 - Guards nothing.
     )
 
 

@@ -139,7 +139,9 @@ def state_words(
 # Label, what is said while it runs, and what is said once it is done.
 STEPS: dict[ConditionType, tuple[str, str, str]] = {
     ConditionType.QUEUED: ("Queue", "Waiting for its turn", "It was its turn"),
+    ConditionType.SCHEDULED: ("Machine", "Looking for a machine with room", "A machine has room for it"),
     ConditionType.VOLUME: ("Storage", "Making room for your files", "Your files have a place"),
+    ConditionType.IMAGE: ("Image", "Fetching the image that it runs in", "The image is there"),
     ConditionType.CONTAINER: ("Sandbox", "Starting an isolated place to run in", "The sandbox runs"),
     ConditionType.CONTENT: ("Repository", "Fetching the repository", "The files are there"),
     ConditionType.IDE: ("Editor", "Starting VS Code", "VS Code answers"),
@@ -170,6 +172,14 @@ WARNINGS: dict[str, tuple[str, str]] = {
     "no_limits": (
         "Runs without limits on memory and processes.",
         "Give Slipway a writable cgroup, then restart it.",
+    ),
+    "restart_to_apply": (
+        "Was started with settings that your administrator has changed since.",
+        "Restart it to apply them, when it suits you.",
+    ),
+    "node_lost": (
+        "The machine it runs on does not answer, so nobody can tell how it is.",
+        "Wait: it goes on when the machine is back. If it stays away, ask your administrator. Your files are kept.",
     ),
 }
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from workspaces.runtime.errors import ClusterFault, Failure, PlatformFault, SpecConflict, UserFault, VolumeMissing
 from workspaces.runtime.names import checked
-from workspaces.runtime.port import Listed, Observation, Presence, RunSpec, Runtime
+from workspaces.runtime.port import LOOKED_AT, Listed, Observation, Presence, RunSpec, Runtime, Step
 
 _FAULTS: dict[str, type[Failure]] = {"user": UserFault, "cluster": ClusterFault, "platform": PlatformFault}
 
@@ -36,8 +36,10 @@ class FakeOptions:
         stop_after: a polite stop takes so long; force ends it at once.
         exit_after: a run ends by itself after this time; None: never.
         exit_code, exit_reason: what is then seen.
+        hindrance: the reason that is seen while it starts, beside `steps`.
+        steps: how far a start is, where this runtime is one that can tell.
         hang_stop: hanging: no stop, polite or by force, ever ends a run, and it cannot be destroyed.
-        observe_unknown: hanging: `observe` and `list` cannot tell.
+        observe_unknown: hanging: `observe` and `list` cannot tell; `unknown_reason` is then seen.
         fail: failing: operation's name -> what it raises, before it does anything.
     """
 
@@ -46,8 +48,12 @@ class FakeOptions:
     exit_after: float | None = None
     exit_code: int = 1
     exit_reason: str = ""
+    hindrance: str = "starting"
+    steps: tuple[Step, ...] = ()
     hang_stop: bool = False
     observe_unknown: bool = False
+    unknown_reason: str = ""
+    warnings: tuple[str, ...] = ()
     fail: Mapping[str, Failure] = dataclasses.field(default_factory=dict)
 
 
@@ -59,6 +65,8 @@ class FakeRuntime:
         folder: where its state is kept; None: in this object.
         clock: seconds that only grow, the same for all processes that share a folder.
     """
+
+    pace = LOOKED_AT
 
     def __init__(
         self,
@@ -101,7 +109,7 @@ class FakeRuntime:
         """See the port."""
         with self._state("observe", name) as state:
             if self.options.observe_unknown:
-                return Observation(Presence.UNKNOWN)
+                return Observation(Presence.UNKNOWN, reason=self.options.unknown_reason)
             return self._see(name, state.get(name))
 
     def stop(self, name: str, *, grace: float) -> None:
@@ -130,6 +138,11 @@ class FakeRuntime:
                     retry_after=2,
                 )
             entry["run"] = None
+
+    def abandon_run(self, name: str) -> None:
+        """See the port. There is only this machine."""
+        with self._state("abandon_run", name):
+            self.destroy_run(name)
 
     def destroy_volume(self, name: str) -> None:
         """See the port."""
@@ -174,10 +187,12 @@ class FakeRuntime:
             digest=run["digest"],
             started_at=None if starting else datetime.fromtimestamp(started, UTC),
             exit_code=end["code"] if end else None,
-            reason=end["reason"] if end else ("starting" if starting else ""),
+            reason=end["reason"] if end else (self.options.hindrance if starting else ""),
             upstream={}
             if starting
             else {"ide": f"unix:{root}/w/{name}/ide.sock", "ports": f"unix:{root}/w/{name}/ports"},
+            warnings=self.options.warnings,
+            steps=self.options.steps,
         )
 
     def _own_end(self, run: dict[str, Any]) -> dict[str, Any] | None:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+HOPELESS = frozenset({"image_missing", "image_refused", "image_invalid", "pod_refused", "not_started"})
+"""Reasons of a run that is there and will never come up, however long one waits."""
 REFUSED = 78
 """The agent's exit code when what it was handed makes no sense to it, however often it is tried (EX_CONFIG)."""
 
@@ -64,6 +66,27 @@ class RunSpec:
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pace:
+    """How often somebody has to look at a workspace of a runtime. Times in seconds.
+
+    What tells of changes by itself (`manage.py operator`) need not be asked often; looking is then for what was missed.
+
+    Attributes:
+        ending: while it is ended.
+        starting: while it starts, or nobody can tell how it is.
+        well: while it runs and all is well.
+    """
+
+    ending: float
+    starting: float
+    well: float
+
+
+LOOKED_AT = Pace(ending=0.5, starting=2, well=15)
+"""For a runtime that never says a word."""
+
+
 class Presence(enum.StrEnum):
     """What a look at a run found."""
 
@@ -103,8 +126,8 @@ class Observation:
         run, digest: of the run found; None when absent or unknown.
         exit_code: 0..255, or negative for the signal that ended it; None unless exited, or when nobody saw it end.
         reason: a short code where there is more to say, empty otherwise: "starting" (accepted, but nothing runs yet, so
-            `started_at` is None), "oom_killed", "not_started" (the command could not be run), "rebooted" or
-            "supervisor_lost" (ended unseen).
+            `started_at` is None), "ending" (asked to end), one of `HOPELESS`, "oom_killed", "evicted", "rebooted" or
+            "supervisor_lost" (ended unseen), "node_lost" (unknown, because its machine is silent).
         upstream: how the gateway reaches it. On the same machine {"ide": "unix:/abs/path", "ports": "unix:/abs/dir"};
             from others {"ide": "tcp://host:port", "ports": "tcp://host:port"} (an IPv6 address in brackets), both the
             door that the agent opens where SLIPWAY_DOOR tells it. The key is in the run's secrets, never in here.
@@ -135,9 +158,13 @@ class Listed:
 class Runtime(Protocol):
     """A place where workspaces run. Raises only `kernel.errors.Failure` (see `workspaces.runtime.errors`).
 
+    `pace` says how often it has to be asked.
+
     Whatever changes a workspace may raise the temporary ClusterFault("runtime_busy"): somebody else is at work on it,
     and did not end within seconds. Looking (`observe`, `list`, `logs`) never does.
     """
+
+    pace: Pace
 
     def ensure_volume(self, name: str) -> None:
         """Make sure the workspace's storage exists; keeps what is on it. Called until its first run was accepted."""
@@ -170,6 +197,16 @@ class Runtime(Protocol):
         """Remove what is left of a run that ended, after which it is absent. Ends what still lives, by force.
 
         The volume stays, and so do its logs.
+        """
+        ...
+
+    def abandon_run(self, name: str) -> None:
+        """Forget a run whose machine is off for good, by an administrator's word, without an answer from there.
+
+        Where machines always answer it is `destroy_run`.
+
+        Raises:
+            UserFault: "machine_answers": it is not silent, and will end the run itself.
         """
         ...
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 
 from workspaces.models import Condition, Workspace
+from workspaces.runtime.port import Step
 from workspaces.services import events
-from workspaces.states import CALLED_OFF, OVER, ConditionStatus, ConditionType, EventKind
+from workspaces.states import (
+    CALLED_OFF,
+    OVER,
+    ConditionStatus,
+    ConditionType,
+    EventKind,
+    State,
+)
 
 SAID = ("status", "code", "message", "next_step", "progress")
 
@@ -71,6 +80,44 @@ def put(  # noqa: PLR0913 - The columns of the row, by name.
         else:
             events.announce(workspace)
     return True
+
+
+def take_in(workspace: Workspace, steps: Sequence[Step], *, now: datetime) -> bool:
+    """Make the rows of the present run say what its runtime tells of the start. True when a step got further.
+
+    A start that is over is left as it ended: the row of the workspace is locked while this looks.
+    """
+    known = of_run(workspace)
+    begun = [step for step in steps if step.type in known or step.status != ConditionStatus.WAITING.value]
+    news = [step for step in begun if differs(known.get(step.type), _said_by(step))]
+    if not news:
+        return False
+    with transaction.atomic():
+        rows = Workspace.objects.select_for_update(no_key=True).filter(
+            pk=workspace.pk, run=workspace.run, state=State.STARTING.value
+        )
+        if not rows.exists():
+            return False
+        for step in news:
+            put(
+                workspace,
+                ConditionType(step.type),
+                ConditionStatus(step.status),
+                now=now,
+                started_at=step.started_at,
+                finished_at=step.finished_at,
+                in_history=step.status in OVER,
+                **_said_by(step, "code", "message", "next_step"),
+            )
+        further = any(step.type not in known or known[step.type].status != step.status for step in news)
+        if further:
+            rows.update(progress_at=now)
+            workspace.progress_at = now
+    return further
+
+
+def _said_by(step: Step, *names: str) -> dict[str, Any]:
+    return {name: getattr(step, name) for name in names or ("status", "code", "message", "next_step")}
 
 
 def call_off(workspace: Workspace, *, now: datetime) -> None:

@@ -263,8 +263,21 @@ def test_a_silent_node_is_unknown(stage: Stage) -> None:
     seen = runtime.observe("demo")
     assert (seen.presence, seen.reason) == (Presence.RUNNING, "")
     assert seen.upstream == {"ide": "tcp://10.1.1.1:7411", "ports": "tcp://10.1.1.1:7411"}
+    with pytest.raises(Failure) as caught:
+        runtime.abandon_run("demo")
+    assert caught.value.code == "machine_answers"
     stage.say(conditions=[{"type": "Ready", "status": "False", "reason": "NodeNotReady"}])
-    assert runtime.observe("demo").presence is Presence.UNKNOWN
+    assert (runtime.observe("demo").presence, runtime.observe("demo").reason) == (Presence.UNKNOWN, "node_lost")
+    # However it is asked to end, it stays: its disk may still be in use.
+    with pytest.raises(Failure) as caught:
+        runtime.destroy_run("demo")
+    assert (caught.value.code, caught.value.temporary) == ("still_ending", True)
+    assert stage.get("pod")
+    assert stage.get("secret", "-1") == {}
+    runtime.abandon_run("demo")
+    runtime.abandon_run("demo")
+    assert runtime.observe("demo").presence is Presence.ABSENT
+    assert [one.has_volume for one in runtime.list()] == [True]
 
 
 def test_changed_settings_are_told_and_restart_nothing(stage: Stage) -> None:

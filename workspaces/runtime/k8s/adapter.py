@@ -19,7 +19,7 @@ from workspaces.runtime.k8s.manifests import network, walls
 from workspaces.runtime.k8s.manifests import pod as pods
 from workspaces.runtime.k8s.manifests.parts import Manifest
 from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, RUN, WORKSPACE, Place, place, selector
-from workspaces.runtime.port import Listed, Observation, Presence, RunSpec
+from workspaces.runtime.port import Listed, Observation, Pace, Presence, RunSpec
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +34,9 @@ class K8sRuntime:
 
     Nothing is remembered here: each operation looks first, and the names of all objects follow from the workspace's.
     """
+
+    # The operator's watch tells what happens: thousands are not asked after one by one to find that all is well.
+    pace = Pace(ending=2, starting=10, well=3600)
 
     def __init__(self, config: K8sConfig) -> None:
         self._config = config
@@ -107,6 +110,18 @@ class K8sRuntime:
                 raise still_ending(name)
             self._forget_secrets(at)
 
+    def abandon_run(self, name: str) -> None:
+        """See the port. The cluster then lets another machine have the disk."""
+        at = place(self._config, name)
+        with translated(f"abandon_run {name}"):
+            pod = self._pod(at)
+            if pod is not None and not observing.node_is_lost(pod):
+                raise faults.machine_answers(name)
+            if pod is not None:
+                self._cluster.delete(_POD, at.namespace, at.name, uid=pod["metadata"]["uid"], forget=True)
+                log.warning("run_abandoned", workspace=at.workspace, run=run_of(pod))
+            self._forget_secrets(at)
+
     def destroy_volume(self, name: str) -> None:
         """See the port."""
         at = place(self._config, name)
@@ -124,6 +139,7 @@ class K8sRuntime:
                 self._delete_namespace(at)
                 return
             self._logs.forget(at)
+            self._forget_secrets(at)
             for manifest in self._walls(at, RunSpec(name, 0, {})):
                 self._delete(manifest["kind"], at, manifest["metadata"]["name"])
 
@@ -248,6 +264,9 @@ class K8sRuntime:
         elif int(meta.get("deletionGracePeriodSeconds") or 0) <= max(1, grace):
             return
         self._cluster.delete(_POD, at.namespace, at.name, uid=meta["uid"], grace=grace)
+        # What it was handed is mounted already; nobody else needs it.
+        if run := run_of(pod):
+            self._delete("Secret", at, at.run_name(run))
         log.info("run_stop_asked", workspace=at.workspace, run=run_of(pod), grace=grace)
 
     def _forget_secrets(self, at: Place) -> None:

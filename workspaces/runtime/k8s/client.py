@@ -175,16 +175,21 @@ class Cluster:
         meta = manifest["metadata"]
         return self._json("PUT", path_of(manifest["kind"], meta.get("namespace", ""), meta["name"]), body=manifest)
 
-    def delete(self, kind: str, namespace: str, name: str, *, uid: str, grace: int | None = None) -> None:
+    def delete(
+        self, kind: str, namespace: str, name: str, *, uid: str, grace: int | None = None, forget: bool = False
+    ) -> None:
         """Ask for the deletion of exactly this object; already gone, or replaced by another, is fine.
 
         Args:
             uid: of the object that was looked at.
-            grace: seconds that a pod gets to end; its own when None. Never 0, which would forget a pod that still runs.
+            grace: seconds that a pod gets to end, at least 1; its own when None.
+            forget: do not wait for a pod's machine to say that it ended. It may still run there, and write.
         """
         options: Object = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         if grace is not None:
             options["gracePeriodSeconds"] = max(1, grace)
+        if forget:
+            options["gracePeriodSeconds"] = 0
         try:
             self._json("DELETE", path_of(kind, namespace, name), body=options)
         except Refusal as refusal:

@@ -103,6 +103,16 @@ def volume_ending(name: str) -> ClusterFault:
     )
 
 
+def machine_answers(name: str) -> UserFault:
+    """Nothing is forgotten of which somebody can tell how it is."""
+    return UserFault(
+        "machine_answers",
+        "The machine that the workspace runs on answers.",
+        "Let the machine end it: run `manage.py clear_run` without --machine-is-off.",
+        log_text=f"the node of the pod of {name} is not lost",
+    )
+
+
 def still_ending(name: str) -> ClusterFault:
     """The run has been told to end, and its node has not said yet that it has."""
     return ClusterFault(

@@ -19,7 +19,7 @@ from workspaces.runtime.local.config import LocalConfig
 from workspaces.runtime.local.faults import runtime_busy, state_unreadable, translated
 from workspaces.runtime.local.layout import Layout, Place
 from workspaces.runtime.local.records import Intent, Stop
-from workspaces.runtime.port import Listed, Observation, Presence, RunSpec
+from workspaces.runtime.port import LOOKED_AT, Listed, Observation, Presence, RunSpec
 
 # Seconds to wait for somebody else's work on the same workspace. A start is worth waiting for: who asks for it twice at
 # once is answered with the run twice.
@@ -33,6 +33,8 @@ _NOTES = ("intent.json", "exit.json", "process.json", "stop.json", "launch.json"
 
 class LocalRuntime:
     """The port's `Runtime` on one Linux machine; see `LocalConfig`. Safe to use from threads and processes at once."""
+
+    pace = LOOKED_AT
 
     def __init__(self, config: LocalConfig) -> None:
         self._config = config
@@ -101,6 +103,10 @@ class LocalRuntime:
             if place.root.exists():
                 self._end(name, place, notes)
         self._empty_trash(name, "destroy_run")
+
+    def abandon_run(self, name: str) -> None:
+        """See the port. There is only this machine."""
+        self.destroy_run(name)
 
     def destroy_volume(self, name: str) -> None:
         """See the port. Absent at once, and then deleted; what was left when that was cut short goes with the next."""
