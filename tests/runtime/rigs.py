@@ -55,26 +55,44 @@ def spec(name: str = "demo", run: int = 1, *, limits: Limits | None = None, **ag
 
 @dataclasses.dataclass
 class Rig:
-    """A runtime, and how to bring about what the contract speaks of."""
+    """A runtime, and how to bring about what the contract speaks of.
+
+    `scheme` begins the addresses of its runs. `ended` is how a run that was ended in order is seen: some keep it.
+    """
 
     kind: str
     runtime: Runtime
     root: Path
     again: Callable[[], Runtime]
+    scheme: str = "unix:/"
+    ended: Presence = Presence.EXITED
+    patience: float = 20
 
     def start(self, name: str = "demo", run: int = 1, **agent: Any) -> Observation:
         self.runtime.ensure_volume(name)
         seen = self.runtime.ensure_run(spec(name, run, **agent))
         if self.kind != "fake" and agent.get("behaviour") not in {"exits", "eats"}:
-            eventually(lambda: b'"ready"' in self.runtime.logs(name), what="the agent is ready")
+            # A machine may tell of a program's words before it tells that the program runs.
+            eventually(
+                lambda: b'"ready"' in self.runtime.logs(name) and self.runtime.observe(name).started_at is not None,
+                timeout=self.patience,
+                what="the agent is ready",
+            )
         return seen
 
     def said(self, name: str = "demo") -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.runtime.logs(name).splitlines() if line.startswith(b"{")]
 
     def wait_for(self, presence: Presence, name: str = "demo") -> Observation:
-        eventually(lambda: self.runtime.observe(name).presence is presence, what=f"{name} is {presence}")
+        eventually(
+            lambda: self.runtime.observe(name).presence is presence, timeout=self.patience, what=f"{name} is {presence}"
+        )
         return self.runtime.observe(name)
+
+    def wait_for_end(self, *, code: int, name: str = "demo") -> None:
+        """Wait until a run that was asked to end has, with this exit code where that is kept."""
+        seen = self.wait_for(self.ended, name)
+        assert seen.exit_code == (code if self.ended is Presence.EXITED else None)
 
     def destroy(self, name: str = "demo") -> None:
         """End a run for good. One call may give up on a busy machine, and says then that it can be repeated."""
@@ -88,7 +106,7 @@ class Rig:
                 return False
             return True
 
-        eventually(done, what=f"the run of {name} is destroyed")
+        eventually(done, timeout=self.patience, what=f"the run of {name} is destroyed")
 
     def processes(self) -> set[int]:
         """Every process that mentions this rig's folder, its own test process aside."""
