@@ -6,6 +6,7 @@ periodic sweep does what a lost job would have done. So a broker that is away co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
@@ -22,6 +23,27 @@ log = structlog.get_logger(__name__)
 def enqueue(task: str, *args: str | int, countdown: float = 0) -> None:
     """Ask for `task` (a registered name) to run with `args`, in `countdown` seconds, once the transaction commits."""
     transaction.on_commit(partial(_send, task, args, countdown))
+
+
+def enqueue_each(task: str, ids: Sequence[str]) -> None:
+    """Ask for `task` to run once for each id, once the transaction commits.
+
+    A broker that does not take one is not asked to take the others: the sweep does them.
+    """
+    transaction.on_commit(partial(_send_each, task, ids))
+
+
+def _send_each(task: str, ids: Sequence[str]) -> None:
+    if not ids:
+        return
+    try:
+        redis.client().ping()
+        with current_app.producer_or_acquire() as producer:
+            for one in ids:
+                current_app.tasks[task].apply_async(args=(one,), producer=producer)
+    except (OperationalError, RedisError, ConnectionError, TimeoutError) as error:
+        observe.ENQUEUE_FAILURES.inc()
+        log.warning("enqueue_failed", task=task, most=len(ids), error=type(error).__name__)
 
 
 def _send(task: str, args: tuple[str | int, ...], countdown: float) -> None:

@@ -19,6 +19,8 @@ from workspaces.runtime.k8s.manifests import network, walls
 from workspaces.runtime.k8s.manifests import pod as pods
 from workspaces.runtime.k8s.manifests.parts import Manifest
 from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, RUN, WORKSPACE, Place, place, selector
+from workspaces.runtime.k8s.operations import K8sOperations
+from workspaces.runtime.operating import Operations, Told
 from workspaces.runtime.port import Listed, Observation, Pace, Presence, RunSpec
 
 log = structlog.get_logger(__name__)
@@ -138,10 +140,21 @@ class K8sRuntime:
             if self._config.layout == "own":
                 self._delete_namespace(at)
                 return
+            self.forget_walls(name)
+
+    def forget_walls(self, name: str) -> None:
+        """Delete what stands around a workspace in the shared namespace, and its logs; never its volume."""
+        at = place(self._config, name)
+        with translated(f"forget_walls {name}"):
             self._logs.forget(at)
             self._forget_secrets(at)
-            for manifest in self._walls(at, RunSpec(name, 0, {})):
+            # The account is the first of them and goes last: what is left is found by it.
+            for manifest in reversed(self._walls(at, RunSpec(name, 0, {}))):
                 self._delete(manifest["kind"], at, manifest["metadata"]["name"])
+
+    def operations(self, identity: str, told: Told) -> Operations:
+        """See `workspaces.runtime.operating.Operable`."""
+        return K8sOperations(self._config, self, identity, told)
 
     def list(self) -> list[Listed]:
         """See the port."""

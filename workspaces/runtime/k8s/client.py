@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -70,6 +70,10 @@ class Refusal(Exception):
     def already_exists(self) -> bool:
         """An object of this name is there."""
         return self.reason == "AlreadyExists"
+
+
+def _ignore(_: Callable[[], None]) -> None:
+    """For who never cuts a stream off."""
 
 
 def path_of(kind: str, namespace: str = "", name: str = "") -> str:
@@ -212,9 +216,20 @@ class Cluster:
         return kept if len(kept) <= limit else kept[kept.find(b"\n") + 1 :]
 
     def watch(
-        self, kind: str, namespace: str = "", *, version: str, seconds: int, silence: float, **query: str
+        self,
+        kind: str,
+        namespace: str = "",
+        *,
+        version: str,
+        seconds: int,
+        silence: float,
+        opened: Callable[[Callable[[], None]], None] = _ignore,
+        **query: str,
     ) -> Iterator[Object]:
         """Changes since a version, as `{"type", "object"}`; ends by itself after `seconds`.
+
+        Args:
+            opened: is given what cuts the stream off from another thread; the one that reads then gets a ClusterFault.
 
         Raises:
             Refusal: "Expired" or "Gone": list again.
@@ -223,6 +238,7 @@ class Cluster:
         bounds: dict[str, str | int] = {"resourceVersion": version, "timeoutSeconds": seconds}
         all_query = {"watch": "true", "allowWatchBookmarks": "true", **bounds, **query}
         answer = self._request("GET", path_of(kind, namespace), query=all_query, silence=silence)
+        opened(answer.response.shutdown)
         buffer = b""
         try:
             for piece in answer.response.stream(65_536):
