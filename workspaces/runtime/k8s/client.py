@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import urllib3
 from kubernetes import config as kubernetes_config
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
+from prometheus_client import Histogram
 
 from workspaces.runtime.errors import ClusterFault, PlatformFault
 
@@ -26,6 +28,13 @@ _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _LONGEST_MESSAGE = 2_000
 _PAGE = 500
+# Here and not with the other metrics, which know Django.
+_REQUESTS = Histogram(
+    "slipway_kubernetes_request_seconds",
+    "Requests to the API server until its answer begins; of a watch, until the stream begins.",
+    ["method", "answer"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 # Where each kind lives: the group's path, the plural, and whether it is in a namespace.
 _KINDS = {
     "Namespace": ("/api/v1", "namespaces", False),
@@ -284,6 +293,7 @@ class Cluster:
         if body is not None:
             headers["Content-Type"] = content_type
         doing = f"{method} {path}"
+        began = time.monotonic()
         try:
             prepared = self._api.param_serialize(
                 method=method,
@@ -296,7 +306,9 @@ class Cluster:
             timeout = (self._timeouts.connect, silence or self._timeouts.read)
             answer = self._api.call_api(*prepared, _request_timeout=timeout)
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            _REQUESTS.labels(method, "none").observe(time.monotonic() - began)
             raise _away(doing, repr(error)) from error
+        _REQUESTS.labels(method, f"{answer.status // 100}xx").observe(time.monotonic() - began)
         if answer.status >= 400:
             raise _refused(doing, answer)
         return answer
