@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from accounts.models import User
 from kernel import observe
+from tests.services.stage import READY, said
 from tests.support.queue import asked
 from tests.support.valkey import ValkeyServer
 from tests.support.waiting import eventually
 from workspaces.models import Repository, Workspace
 from workspaces.operator.nudging import KEEP, Nudger, Waiting, nudge
 from workspaces.selectors import due
+from workspaces.services import report
 
 Factory = Callable[..., Workspace]
 
@@ -175,3 +177,14 @@ def test_nothing_is_passed_on_until_it_leads(owner: User, workspace_factory: Fac
         stop.set()
         thread.join(20)
     assert not thread.is_alive()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_waits_for_an_editor_that_is_ready_goes_first(owner: User, workspace_factory: Factory) -> None:
+    nudge([workspace_factory(owner, slug=f"waiting-{number}").slug for number in range(3)])
+    ready = workspace_factory(owner, slug="ready", state="starting", run=1)
+    report.apply(ready, said({"type": "content", "status": "running", "progress": 0.5}), now=timezone.now())
+    assert str(ready.pk) not in asked(), "there is nothing to do about it"
+    report.apply(ready, READY, now=timezone.now())
+    assert asked()[0] == str(ready.pk)
+    assert len(asked()) == 4
