@@ -1,4 +1,4 @@
-"""A real git server over HTTP on loopback: `git http-backend` behind the standard library's threaded server.
+"""A real git server over HTTP, on loopback unless told otherwise: `git http-backend` behind a threaded server.
 
 with GitServer(tmp_path / "git") as server:
     repository = server.create_repository("team/app", {"README.md": "hello"})
@@ -52,7 +52,7 @@ class GitServer:
         bytes_per_second: slows the packs down; None for full speed.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, host: str = "127.0.0.1") -> None:
         self.root = root
         self.root.mkdir(parents=True, exist_ok=True)
         self.requests: collections.Counter[str] = collections.Counter()
@@ -72,7 +72,7 @@ class GitServer:
         class Handler(_Handler):
             git_server = server
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = ThreadingHTTPServer((host, 0), Handler)
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -88,7 +88,8 @@ class GitServer:
     @property
     def url(self) -> str:
         """Root URL without a slash at the end."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        host, port = self._http.server_address[:2]
+        return f"http://{host!s}:{port}"
 
     @property
     def netloc(self) -> str:
