@@ -11,7 +11,7 @@ from kernel import redis
 def asked(task: str = "workspaces.reconcile", queue: str = "control") -> list[str]:
     """The first argument of each message for a task, those that came first in front."""
     found = []
-    for raw in reversed(redis.client().lrange(queue, 0, -1)):  # type: ignore[arg-type] # The stubs know both kinds of client.
+    for raw in reversed(redis.client().lrange(queue, 0, -1)):
         message = json.loads(raw)
         if message["headers"]["task"] == task:
             found.append(str(json.loads(base64.b64decode(message["body"]))[0][0]))
