@@ -151,6 +151,7 @@ class Platform:
         words = {
             "worker": "worker --pool",
             "beat": "beat ",
+            "operator": "manage.py operator",
             "web": "gunicorn",
             "gateway": "-m gateway",
             "valkey": "valkey-server",
