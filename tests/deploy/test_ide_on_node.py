@@ -102,19 +102,19 @@ def page(runtime: K8sRuntime) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"delivery": "init"},
-        {"delivery": "image_volume"},
-        {"delivery": "init", "host_users": False},
-    ],
-    ids=["copied", "mounted", "copied with users of its own"],
+    ("changes", "mounted"),
+    [({}, True), ({"delivery": "init"}, False), ({"host_users": False}, False)],
+    ids=["found out", "copied", "copied, with users of its own"],
 )
-def test_the_editor_answers(values: dict[str, Any], repository: Repository, changes: dict[str, Any]) -> None:
+def test_the_editor_answers(
+    values: dict[str, Any], repository: Repository, loaded: Node, changes: dict[str, Any], mounted: bool
+) -> None:
     runtime = K8sRuntime(K8sConfig(**values, **changes))
     start(runtime, repository)
     await_editor(runtime)
     answer = page(runtime)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"vscode" in answer
-    assert runtime.observe("demo").presence is Presence.RUNNING
+    name = f"{values['prefix']}demo"
+    pod = loaded.control_plane.get("pod", name, name)
+    assert any("image" in volume for volume in pod["spec"]["volumes"]) is mounted

@@ -13,7 +13,8 @@ from kubernetes.utils import parse_quantity
 from workspaces.runtime.errors import Failure, PlatformFault, SpecConflict, UserFault, VolumeMissing
 from workspaces.runtime.k8s import faults, observing, podstatus
 from workspaces.runtime.k8s.client import Cluster, Object, Refusal, Timeouts
-from workspaces.runtime.k8s.config import K8sConfig
+from workspaces.runtime.k8s.config import Delivery, K8sConfig
+from workspaces.runtime.k8s.delivery import Detector
 from workspaces.runtime.k8s.faults import foreign, still_ending, translated, volume_ending
 from workspaces.runtime.k8s.keeping import Logs, run_of
 from workspaces.runtime.k8s.manifests import network, walls
@@ -37,7 +38,8 @@ _BLINK = 3.0
 class K8sRuntime:
     """The port's `Runtime` in a cluster; see `K8sConfig`. Safe to use from threads and processes at once.
 
-    Nothing is remembered here: each operation looks first, and the names of all objects follow from the workspace's.
+    Nothing is remembered here but what the cluster can do: each operation looks first, and the names of all objects
+    follow from the workspace's.
     """
 
     # The operator's watch tells what happens: thousands are not asked after one by one to find that all is well.
@@ -46,6 +48,7 @@ class K8sRuntime:
     def __init__(self, config: K8sConfig) -> None:
         self._config = config
         self._cluster = Cluster(config.kubeconfig, Timeouts(config.connect_seconds, config.read_seconds))
+        self._detector = Detector(self._cluster)
         self._logs = Logs(self._cluster, config)
         self._template = pods.template_digest(config)
 
@@ -258,7 +261,7 @@ class K8sRuntime:
             self._cluster.apply(manifest)
         self._config.on_step("walls_made")
         try:
-            pod = self._cluster.create(pods.pod(self._config, at, spec))
+            pod = self._cluster.create(pods.pod(self._config, at, spec, self._delivery(at, spec)))
         except Refusal as refusal:
             # Somebody else was first: theirs is compared with what is wanted, and never replaced. A quota may say so
             # before the name does, because it counts what is asked for before it is known to be there.
@@ -271,6 +274,13 @@ class K8sRuntime:
         self._config.on_step("pod_made")
         log.info("run_started", workspace=at.workspace, run=spec.run)
         return pod
+
+    def _delivery(self, at: Place, spec: RunSpec) -> Delivery:
+        """How the IDE image gets into this pod. Its walls must stand: the cluster is asked by the same pod."""
+        config = self._config
+        if config.delivery != "auto" or not config.ide_image or config.host_users is False:
+            return config.delivery
+        return self._detector.way(lambda: pods.pod(config, at, spec, "image_volume"))
 
     def _end(self, at: Place, pod: Object, grace: int) -> None:
         meta = pod["metadata"]

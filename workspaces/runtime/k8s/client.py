@@ -38,6 +38,7 @@ _REQUESTS = Histogram(
 # Where each kind lives: the group's path, the plural, and whether it is in a namespace.
 _KINDS = {
     "Namespace": ("/api/v1", "namespaces", False),
+    "Node": ("/api/v1", "nodes", False),
     "Pod": ("/api/v1", "pods", True),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims", True),
     "Secret": ("/api/v1", "secrets", True),
@@ -160,14 +161,15 @@ class Cluster:
             if not more:
                 return
 
-    def create(self, manifest: Object) -> Object:
-        """A new object.
+    def create(self, manifest: Object, *, trial: bool = False) -> Object:
+        """A new object; for trial, what it would be, and nothing is kept.
 
         Raises:
             Refusal: `already_exists`, or something else is wrong with it.
         """
         address = path_of(manifest["kind"], manifest["metadata"].get("namespace", ""))
-        return self._json("POST", address, body=manifest, query={"fieldManager": FIELD_MANAGER})
+        query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if trial else {})}
+        return self._json("POST", address, body=manifest, query=query)
 
     def apply(self, manifest: Object) -> Object:
         """Make an object have these fields, whether it exists or not (server-side apply).

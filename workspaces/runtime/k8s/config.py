@@ -15,7 +15,7 @@ from jsonschema.exceptions import best_match
 from workspaces.runtime.errors import PlatformFault
 
 Layout = Literal["own", "shared"]
-Delivery = Literal["image_volume", "init"]
+Delivery = Literal["auto", "image_volume", "init"]
 Egress = Literal["none", "allow_list", "internet"]
 
 GIB = 1024**3
@@ -61,7 +61,9 @@ class K8sConfig:
         image: what workspaces run in; any image with glibc.
         pull_credentials: a file like Docker's `config.json`, given to each namespace for pulling; None: without.
         ide_image: holds the agent, its Python, Node and code-server below `/opt/slipway`; empty: `image` has them.
-        delivery: how the IDE image gets into the pod: as an image volume, or copied by an init container.
+        delivery: how the IDE image gets into the pod: as an image volume, or copied by an init container; "auto" mounts
+            it where the cluster can. With `host_users` False that is copying: containerd cannot map a mounted image's
+            users.
         command: the agent, as it is started in the workspace's container.
         platform_url: where agents report, as pods reach it; empty: they do not report.
         door_port: TCP port of the agent's door, where the gateway comes in.
@@ -96,7 +98,7 @@ class K8sConfig:
     image: str = ""
     pull_credentials: Path | None = None
     ide_image: str = ""
-    delivery: Delivery = "init"
+    delivery: Delivery = "auto"
     command: tuple[str, ...] = ("/opt/slipway/bin/agent",)
     platform_url: str = ""
     door_port: int = 7411
