@@ -36,6 +36,7 @@ test: $(VENV)/.dev ## run the tests; parts that need more than pip and npm are s
 test-cluster: $(VENV)/.dev ## run the tests that need a Kubernetes control plane; the first time builds it (7 minutes, 5 GB)
 	@$(BIN)/python -m tests.cluster.programs control-plane
 	@$(BIN)/python -m tests.cluster.programs scale
+	@$(BIN)/python -m tests.cluster.programs chart
 	@SLIPWAY_TEST_REQUIRE=cluster,scale $(BIN)/python -m pytest -m "(cluster or scale) and not node" $(PYTEST_ARGS)
 
 test-node: $(VENV)/.dev ## run the tests that need a Kubernetes node, as root; the first time builds it (9 minutes, 6 GB)
@@ -62,8 +63,9 @@ bench: $(VENV)/.dev ## measure; one benchmark with `bench/NAME`, its result as J
 images: $(VENV)/.dev ## build the container images with Buildah, as root, e.g. IMAGE_ARGS='ide --base debootstrap'
 	@$(BIN)/python -m deploy.images.build $(IMAGE_ARGS)
 
-schema: $(VENV)/.dev ## write the API's schema to docs/openapi.yaml
+schema: $(VENV)/.dev ## write the API's schema to docs/openapi.yaml, the chart's schema and docs/chart.md
 	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+	@PYTHONPATH=platform:. $(BIN)/python -m tests.deploy.generated
 
 requirements: $(VENV)/.dev ## pin pyproject.toml's dependencies, with hashes
 	@$(PIP) install --quiet uv

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import ipaddress
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -40,7 +41,9 @@ class Environment:
     internal_secret: str = dataclasses.field(repr=False)
     debug: bool
     web_workers: int
+    web_hosts: tuple[str, ...]
     worker_threads: int
+    probes_listen: str
     agents_listen: str
     operator_listen: str
     orphan_grace: float
@@ -83,7 +86,9 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_INTERNAL_SECRET": ("made at first start", "Shared by gateway and web. May come as SLIPWAY_INTERNAL_SECRET_FILE."),
     "SLIPWAY_DEBUG": ("false", "Django's debug pages; never where others can reach it."),
     "SLIPWAY_WEB_WORKERS": ("1", "Web worker processes, 1 to 64."),
+    "SLIPWAY_WEB_HOSTS": ("none", "Further names and addresses, separated by commas, by which our own processes ask web: a pod's, for its metrics."),
     "SLIPWAY_WORKER_THREADS": ("8", "Threads of the control worker, 1 to 256."),
+    "SLIPWAY_PROBES_LISTEN": ("none", "host:port on which worker and beat answer /healthz, /readyz and /metrics."),
     "SLIPWAY_AGENTS_LISTEN": ("none", "host:port on which the gateway takes the reports of agents on other machines; to be reached by workspaces alone."),
     "SLIPWAY_OPERATOR_LISTEN": ("127.0.0.1:8002", "host:port on which the operator answers /healthz, /readyz and /metrics."),
     "SLIPWAY_ORPHAN_GRACE": ("86400", "Seconds for which what runs in the cluster must be seen to belong to no workspace before it is removed, 0 to 31536000; 0: only report it. Volumes stay in any case."),
@@ -231,6 +236,16 @@ def _networks(env: environ.Env, name: str) -> str:
     return ",".join(parts)
 
 
+def _hosts(env: environ.Env, name: str) -> tuple[str, ...]:
+    """Names and addresses, separated by commas; an IPv6 address as it stands in a Host field."""
+    parts = [part.strip() for part in env.str(name, default="").split(",") if part.strip()]
+    hosts = [f"[{part}]" if ":" in part else part for part in (part.strip("[]") for part in parts)]
+    for host in hosts:
+        if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", host):
+            raise ImproperlyConfigured(f"{name} must be names or addresses, separated by commas, not {host!r}")
+    return tuple(hosts)
+
+
 def read(overrides: dict[str, str] | None = None) -> Environment:
     """Read and check the process's environment.
 
@@ -254,7 +269,9 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "internal_secret": _kept_secret(env, "SLIPWAY_INTERNAL_SECRET", home / "secrets" / "internal_secret"),
         "debug": _flag(env, "SLIPWAY_DEBUG"),
         "web_workers": int(_number(env, "SLIPWAY_WEB_WORKERS", 1, 64)),
+        "web_hosts": _hosts(env, "SLIPWAY_WEB_HOSTS"),
         "worker_threads": int(_number(env, "SLIPWAY_WORKER_THREADS", 1, 256)),
+        "probes_listen": _address(env, "SLIPWAY_PROBES_LISTEN"),
         "agents_listen": _address(env, "SLIPWAY_AGENTS_LISTEN"),
         "operator_listen": _address(env, "SLIPWAY_OPERATOR_LISTEN"),
         "orphan_grace": _number(env, "SLIPWAY_ORPHAN_GRACE", 0, 31_536_000),

@@ -21,7 +21,7 @@ SECRET_KEY = ENVIRONMENT.secret_key
 DEBUG = ENVIRONMENT.debug
 SECURE = ENVIRONMENT.portal_url.startswith("https://")
 # The gateway is the only one that reaches web; it has already decided which host is the portal.
-ALLOWED_HOSTS = [ENVIRONMENT.domain, "127.0.0.1", "[::1]", "localhost", "web", "testserver"]
+ALLOWED_HOSTS = [ENVIRONMENT.domain, "127.0.0.1", "[::1]", "localhost", "web", "testserver", *ENVIRONMENT.web_hosts]
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -27,7 +27,11 @@ PARTS = {
     "control-plane": "the Kubernetes API with its controllers: about 6 minutes, 4 GB of disk",
     "node": "a real node, its workspace image included: about 9 minutes, 6 GB of disk",
     "scale": "thousands of simulated nodes and pods: about 7 minutes, 5 GB of disk",
+    "chart": "Helm, and the API with what a chart may make in it: about 7 minutes, 5 GB of disk",
 }
+# Their versions are in their names, so that another one leaves the rest of the cache as it is.
+HELM = f"helm-{builds.HELM}"
+RESOURCES = f"resources-{builds.GATEWAY_API}-{builds.PROMETHEUS_OPERATOR}.yaml"
 PROGRAMS: dict[str, dict[str, builds.Make]] = {
     "control-plane": {
         "etcd": builds.etcd,
@@ -49,6 +53,7 @@ PROGRAMS: dict[str, dict[str, builds.Make]] = {
         "kwok": builds.module("sigs.k8s.io/kwok/cmd/kwok", builds.KWOK),
         "kwok.yaml": builds.stages,
     },
+    "chart": {HELM: builds.helm, RESOURCES: builds.resources},
 }
 
 
@@ -121,7 +126,7 @@ def missing(part: str, *, may_build: bool = False) -> str | None:
     """What stands in the way of a part, as one line that says what to do; None when it can be used.
 
     Args:
-        part: "control-plane", "node" or "scale".
+        part: one of `PARTS`.
         may_build: programs that are not there yet are no obstacle, as long as they can be made: `ensure` makes them.
     """
     absent = {target.name for target in _absent(part)}

@@ -153,10 +153,11 @@ class K8sRuntime:
         at = place(self._config, name)
         with translated(f"forget_walls {name}"):
             self._logs.forget(at)
-            self._forget_secrets(at)
+            self._cluster.delete_all("Secret", at.namespace, labels=_labelled(at))
             # The account is the first of them and goes last: what is left is found by it.
             for manifest in reversed(self._walls(at, RunSpec(name, 0, {}))):
-                self._delete(manifest["kind"], at, manifest["metadata"]["name"])
+                if manifest["kind"] != "Secret":
+                    self._delete(manifest["kind"], at, manifest["metadata"]["name"])
 
     def operations(self, identity: str, told: Told) -> Operations:
         """See `workspaces.runtime.operating.Operable`."""
@@ -291,15 +292,12 @@ class K8sRuntime:
             return
         self._cluster.delete(_POD, at.namespace, at.name, uid=meta["uid"], grace=grace)
         # What it was handed is mounted already; nobody else needs it.
-        if run := run_of(pod):
-            self._delete("Secret", at, at.run_name(run))
+        self._forget_secrets(at)
         log.info("run_stop_asked", workspace=at.workspace, run=run_of(pod), grace=grace)
 
     def _forget_secrets(self, at: Place) -> None:
-        chosen = f"{WORKSPACE}={at.workspace},{RUN}"
-        for secret in self._cluster.all("Secret", at.namespace, labelSelector=chosen):
-            meta = secret["metadata"]
-            self._cluster.delete("Secret", at.namespace, meta["name"], uid=meta["uid"])
+        # The right to list them would be one to read them, in every namespace: admission does not look at reading.
+        self._cluster.delete_all("Secret", at.namespace, labels=f"{_labelled(at)},{RUN}")
 
     def _delete(self, kind: str, at: Place, name: str = "") -> None:
         found = self._owned(kind, at, name or at.name)
@@ -320,6 +318,10 @@ def _is_slow(pod: Object) -> bool:
         return False
     made = podstatus.time(pod["metadata"].get("creationTimestamp"))
     return made is None or not 0 <= (datetime.now(UTC) - made).total_seconds() < _BLINK
+
+
+def _labelled(at: Place) -> str:
+    return f"{INSTANCE}={at.instance},{WORKSPACE}={at.workspace}"
 
 
 def _workspace_of(owned: Object) -> str:

@@ -211,6 +211,10 @@ class Cluster:
             if not refusal.not_found and refusal.status != 409:
                 raise
 
+    def delete_all(self, kind: str, namespace: str, *, labels: str) -> None:
+        """Ask for the deletion of all objects of a kind in a namespace that have these labels, unread."""
+        self._json("DELETE", path_of(kind, namespace), query={"labelSelector": labels}, body={})
+
     def logs(self, namespace: str, pod: str, container: str, *, limit: int) -> bytes:
         """The last bytes of what a container wrote; empty when it has not begun, or is gone."""
         # The server counts `limitBytes` from the beginning of what it sends, so the tail is cut here.
