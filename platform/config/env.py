@@ -44,6 +44,7 @@ class Environment:
     agents_listen: str
     runtime: str
     kubernetes_options: dict[str, Any] = dataclasses.field(repr=False)
+    dev_cluster_options: dict[str, Any] = dataclasses.field(repr=False)
     sandbox: str
     workspace_cpu: float
     workspace_memory: int
@@ -85,6 +86,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_AGENTS_LISTEN": ("none", "host:port on which the gateway takes the reports of agents on other machines; to be reached by workspaces alone."),
     "SLIPWAY_RUNTIME": ("local", "Where workspaces run: local, k8s (pods in a cluster), or fake (no processes, for work on the portal)."),
     "SLIPWAY_KUBERNETES_OPTIONS": ("none", "Path of a YAML file that says how workspaces run in a cluster; needed for k8s. docs/kubernetes.md lists the options."),
+    "SLIPWAY_DEV_CLUSTER_OPTIONS": ("none", "Path of a YAML file that connects a cluster in which every workspace gets a namespace and a working kubectl. docs/dev-cluster.md says how."),
     "SLIPWAY_SANDBOX": ("auto", "auto: bubblewrap where it works, else a plain process and a warning; bwrap; none."),
     "SLIPWAY_WORKSPACE_CPU": ("2", "Cores one workspace may use; 0 for no limit."),
     "SLIPWAY_WORKSPACE_MEMORY": ("4294967296", "Bytes of memory one workspace may use; 0 for no limit."),
@@ -253,6 +255,7 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "agents_listen": _address(env, "SLIPWAY_AGENTS_LISTEN"),
         "runtime": (runtime := _choice(env, "SLIPWAY_RUNTIME", "local", "k8s", "fake")),
         "kubernetes_options": _mapping(env, "SLIPWAY_KUBERNETES_OPTIONS", needed=runtime == "k8s"),
+        "dev_cluster_options": _mapping(env, "SLIPWAY_DEV_CLUSTER_OPTIONS", needed=False),
         "sandbox": _choice(env, "SLIPWAY_SANDBOX", "auto", "bwrap", "none"),
         "workspace_cpu": _number(env, "SLIPWAY_WORKSPACE_CPU", 0, 1024),
         "workspace_memory": int(_number(env, "SLIPWAY_WORKSPACE_MEMORY", 0, 2**44)),

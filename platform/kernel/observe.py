@@ -31,6 +31,9 @@ ORPHANS = Gauge(
     "Runs and volumes in the runtime that no workspace owns.",
     multiprocess_mode="mostrecent",
 )
+DEV_CLUSTER = Counter(
+    "slipway_dev_cluster_operations_total", "What was asked of the dev cluster.", ["operation", "outcome"]
+)
 ENQUEUE_FAILURES = Counter("slipway_jobs_enqueue_failures_total", "Jobs that the broker did not take.")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

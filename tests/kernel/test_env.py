@@ -29,6 +29,7 @@ BAD: list[tuple[str, str]] = [
     ("SLIPWAY_AGENTS_LISTEN", "0.0.0.0:agents"),
     ("SLIPWAY_RUNTIME", "docker"),
     ("SLIPWAY_KUBERNETES_OPTIONS", "/nonexistent/file"),
+    ("SLIPWAY_DEV_CLUSTER_OPTIONS", "/nonexistent/file"),
     ("SLIPWAY_SANDBOX", "yes"),
     ("SLIPWAY_WORKSPACE_CPU", "-1"),
     ("SLIPWAY_WORKSPACE_CPU", "inf"),

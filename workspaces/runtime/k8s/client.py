@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -195,6 +195,17 @@ class Cluster:
         except Refusal as refusal:
             if not refusal.not_found and refusal.status != 409:
                 raise
+
+    def issue_token(self, namespace: str, account: str, *, seconds: int, audiences: Sequence[str] = ()) -> Object:
+        """A TokenRequest for a service account, answered: `status.token`, good for `spec.expirationSeconds`.
+
+        Args:
+            seconds: asked for, at least 600; the server may decide otherwise.
+            audiences: whom it is for; none: the API server itself.
+        """
+        spec = {"expirationSeconds": seconds, **({"audiences": list(audiences)} if audiences else {})}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        return self._json("POST", f"{path_of('ServiceAccount', namespace, account)}/token", body=body)
 
     def logs(self, namespace: str, pod: str, container: str, *, limit: int) -> bytes:
         """The last bytes of what a container wrote; empty when it has not begun, or is gone."""
