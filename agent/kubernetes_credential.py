@@ -8,12 +8,13 @@ https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-g
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -75,17 +76,41 @@ def _keep(cache: Path, credential: dict[str, Any]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def main(arguments: Sequence[str], target: TextIO, errors: TextIO, *, now: float) -> int:
+@contextlib.contextmanager
+def _one_at_a_time(cache: Path) -> Iterator[None]:
+    """Scripts run kubectl side by side: the first one asks, and the others find what it kept."""
+    try:
+        lock = os.open(cache.with_name(f"{cache.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _credential(platform: str, secrets: Path, cache: Path, clock: Callable[[], float]) -> dict[str, Any]:
+    kept = files.read_json(cache)
+    if _usable(kept, clock()):
+        return kept
+    with _one_at_a_time(cache):
+        kept = files.read_json(cache)
+        if not _usable(kept, clock()):
+            kept = _ask(platform, secrets, clock())
+            _keep(cache, kept)
+    return kept
+
+
+def main(arguments: Sequence[str], target: TextIO, errors: TextIO, clock: Callable[[], float] = time.time) -> int:
     """Print a credential, or say why there is none and return 1."""
     platform, secrets, cache = (*arguments, "", "", "")[:3]
-    credential = files.read_json(Path(cache))
-    if not _usable(credential, now):
-        try:
-            credential = _ask(platform, Path(secrets), now)
-        except _Refused as refused:
-            errors.write(f"slipway: {refused}\n")
-            return 1
-        _keep(Path(cache), credential)
+    try:
+        credential = _credential(platform, Path(secrets), Path(cache), clock)
+    except _Refused as refused:
+        errors.write(f"slipway: {refused}\n")
+        return 1
     expires = datetime.fromtimestamp(credential["expires"], UTC)
     status = {"token": credential["token"], "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
     document = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
@@ -94,4 +119,4 @@ def main(arguments: Sequence[str], target: TextIO, errors: TextIO, *, now: float
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], sys.stdout, sys.stderr, now=time.time()))
+    sys.exit(main(sys.argv[1:], sys.stdout, sys.stderr))

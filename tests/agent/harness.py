@@ -71,6 +71,8 @@ class Platform:
         self.asked: list[dict[str, Any]] = []
         self.cluster_answers: list[tuple[int, dict[str, Any]]] = []
         self.cluster_asked = 0
+        self.cluster_open = threading.Event()
+        self.cluster_open.set()
         self.status = 200
         self.hangs = threading.Event()
         self._server: _Server | None = None
@@ -97,6 +99,7 @@ class Platform:
             return (200, {"username": known[0], "password": known[1]}) if known else (404, {})
         if path == "/internal/agent/kubernetes-credential":
             self.cluster_asked += 1
+            self.cluster_open.wait(30)
             return self.cluster_answers[min(self.cluster_asked, len(self.cluster_answers)) - 1]
         said = Report(data=body)
         if not said.is_valid():

@@ -7,9 +7,11 @@ import json
 import os
 import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from agent import kubernetes_credential, spec
@@ -113,6 +115,31 @@ def test_a_credential_is_handed_on_and_kept_for_a_minute(started: Agent) -> None
     assert [path.name for path in started.run_dir.glob(".*")] == []
 
 
+def open_files(pid: int) -> list[str]:
+    try:
+        return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return []
+
+
+def test_side_by_side_one_asks_for_all(started: Agent) -> None:
+    started.wait_condition("ide", "done")
+    platform = started.platform
+    platform.cluster_open.clear()
+    lock = str(started.run_dir / "kubernetes-credential.json.lock")
+
+    def in_line() -> int:
+        return sum(lock in open_files(child.pid) for child in psutil.Process().children())
+
+    with ThreadPoolExecutor(6) as pool:
+        asking = [pool.submit(ask, started) for _ in range(6)]
+        started.wait(lambda: platform.cluster_asked > 1 or in_line() == 6)
+        platform.cluster_open.set()
+        found = [one.result() for one in asking]
+    assert {json.loads(done.stdout)["status"]["token"] for done in found} == {"kube-token-1"}
+    assert started.platform.cluster_asked == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -153,7 +180,7 @@ class Clock:
 
     def ask(self, now: float) -> dict[str, Any]:
         out, errors = io.StringIO(), io.StringIO()
-        assert kubernetes_credential.main(self.arguments, out, errors, now=now) == 0, errors.getvalue()
+        assert kubernetes_credential.main(self.arguments, out, errors, lambda: now) == 0, errors.getvalue()
         status: dict[str, Any] = json.loads(out.getvalue())["status"]
         return status
 

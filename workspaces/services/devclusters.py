@@ -25,9 +25,14 @@ from workspaces.states import WITH_RUN, State
 
 log = structlog.get_logger(__name__)
 
+SETTLE = "workspaces.settle_dev_access"
+"""The job that ends what a workspace should not have any more."""
+
 # A cluster that is slow to answer, or away, must not take all of a process's threads.
 _LENDING = threading.BoundedSemaphore(8)
 _ENDING = threading.BoundedSemaphore(2)
+# Seconds to wait for one's turn.
+_PATIENCE = 2.0
 
 
 @functools.cache
@@ -73,9 +78,6 @@ def lend(workspace: Workspace) -> Token:
         jobs.enqueue(SETTLE, str(workspace.pk))
         raise Conflict("run_superseded", "This run of the workspace is over.")
     return token
-
-
-SETTLE = "workspaces.settle_dev_access"
 
 
 def on_transition(workspace: Workspace, source: State, target: State, *, new_run: bool) -> None:
@@ -145,7 +147,7 @@ def _last_over(state: str, run: int) -> int:
 
 @contextlib.contextmanager
 def _turn(turns: threading.BoundedSemaphore) -> Iterator[None]:
-    if not turns.acquire(blocking=False):
+    if not turns.acquire(timeout=_PATIENCE):
         raise ClusterFault(
             "dev_cluster_busy",
             "The dev cluster is asked for too much at once.",
