@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from kernel import redis
-from kernel.errors import Failure
 from tests.cluster.access import Cluster, KubectlError
-from tests.support.waiting import eventually
+from tests.runtime.k8s.conftest import patiently
 from workspaces.runtime.k8s.devcluster import K8sDevCluster, build
 from workspaces.services import devclusters
 
-T = TypeVar("T")
-
-
-def patiently(act: Callable[[], T]) -> T:
-    """Do what may have to be repeated for a moment."""
-
-    def attempt() -> list[T]:
-        try:
-            return [act()]
-        except Failure as failure:
-            if not failure.temporary:
-                raise
-            return []
-
-    return eventually(attempt, timeout=60, every=0.2)[0]
+__all__ = ["patiently"]
 
 
 @dataclasses.dataclass
@@ -88,22 +74,29 @@ class DevStage:
         return [line.partition("/")[2] for line in found.splitlines()]
 
 
-@pytest.fixture
-def dev(control_plane: Cluster, tmp_path: Path) -> Iterator[DevStage]:
+@contextlib.contextmanager
+def connected_to(cluster: Cluster, folder: Path) -> Iterator[DevStage]:
+    """A stage in this cluster, whose namespaces go with it."""
     tag = f"d{secrets.token_hex(4)}"
     view = ("config", "view", "--raw", "--minify", "--flatten", "--output", "json")
-    server = json.loads(control_plane.kubectl(*view))["clusters"][0]["cluster"]
-    authority = tmp_path / "ca.pem"
+    server = json.loads(cluster.kubectl(*view))["clusters"][0]["cluster"]
+    authority = folder / "ca.pem"
     authority.write_bytes(base64.b64decode(server["certificate-authority-data"]))
     options = {
         "server": server["server"],
         "certificate_authority": str(authority),
-        "kubeconfig": str(control_plane.kubeconfig),
+        "kubeconfig": str(cluster.kubeconfig),
         "instance": tag,
         "prefix": f"{tag}-",
     }
-    yield DevStage(control_plane, options, tmp_path)
-    control_plane.kubectl("delete", "namespace", "--selector", f"slipway.dev/dev-instance={tag}", "--wait=false")
+    yield DevStage(cluster, options, folder)
+    cluster.kubectl("delete", "namespace", "--selector", f"slipway.dev/dev-instance={tag}", "--wait=false")
+
+
+@pytest.fixture
+def dev(control_plane: Cluster, tmp_path: Path) -> Iterator[DevStage]:
+    with connected_to(control_plane, tmp_path) as stage:
+        yield stage
 
 
 @pytest.fixture

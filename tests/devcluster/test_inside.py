@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from agent import environment, kubeconfig, spec
+from kernel.errors import ClusterFault
 from tests.cluster import programs
 from tests.devcluster.conftest import DevStage, asked_for
 from tests.services.stage import Stage
@@ -250,6 +251,9 @@ def test_a_cluster_that_is_away_is_told(
         devclusters.dev_cluster.cache_clear()
         assert "slipway: The dev cluster does not answer. Try again in a moment." in inside.refusal("get", "configmaps")
         assert devclusters.sweep() == []
+        # The job is tried again by Celery, which has nothing to do with a task that is called like this.
+        with pytest.raises(ClusterFault, match="Connection refused"):
+            tasks.settle_dev_access(str(workspace.pk))
 
 
 def test_the_operator_ends_what_it_stops(connected: DevStage, owner: User, workspace_factory: Factory) -> None:

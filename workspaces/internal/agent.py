@@ -23,8 +23,8 @@ from workspaces.states import ConditionStatus, ConditionType
 
 # An agent tells progress twice a second at most, and other changes as they come.
 REPORTS_PER_MINUTE = 240
-# A credential is kept for a minute in the workspace; scripts that run kubectl side by side may ask at once.
-CLUSTER_CREDENTIALS_PER_MINUTE = 30
+# A credential is kept for a minute in the workspace; where there is none, each kubectl asks five times.
+CLUSTER_CREDENTIALS_PER_MINUTE = 60
 
 
 class Number(serializers.FloatField):
