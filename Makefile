@@ -6,12 +6,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := platform accounts workspaces gateway agent tests bench
+SOURCES := platform accounts workspaces gateway agent deploy tests bench
 PYTEST_ARGS ?=
+IMAGE_ARGS ?=
 # What touches the database passes on PostgreSQL too.
 ON_POSTGRES := tests/accounts tests/api tests/operator tests/portal tests/services
 
-.PHONY: help run sign-in setup dev test test-cluster test-node check format bench requirements schema clean
+.PHONY: help run sign-in setup dev test test-cluster test-node check format bench images requirements schema clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +58,9 @@ format: $(VENV)/.dev ## put the code and the templates in shape
 bench: $(VENV)/.dev ## measure; one benchmark with `bench/NAME`, its result as JSON with --json
 	@$(BIN)/python manage.py setup_ide
 	@for name in cold_start gateway api rest; do echo; echo "== $$name"; $(BIN)/python bench/$$name || exit 1; done
+
+images: $(VENV)/.dev ## build the container images with Buildah, as root, e.g. IMAGE_ARGS='ide --base debootstrap'
+	@$(BIN)/python -m deploy.images.build $(IMAGE_ARGS)
 
 schema: $(VENV)/.dev ## write the API's schema to docs/openapi.yaml
 	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml

@@ -42,6 +42,8 @@ class Environment:
     web_workers: int
     worker_threads: int
     agents_listen: str
+    operator_listen: str
+    orphan_grace: float
     runtime: str
     kubernetes_options: dict[str, Any] = dataclasses.field(repr=False)
     dev_cluster_options: dict[str, Any] = dataclasses.field(repr=False)
@@ -84,6 +86,8 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_WEB_WORKERS": ("1", "Web worker processes, 1 to 64."),
     "SLIPWAY_WORKER_THREADS": ("8", "Threads of the control worker, 1 to 256."),
     "SLIPWAY_AGENTS_LISTEN": ("none", "host:port on which the gateway takes the reports of agents on other machines; to be reached by workspaces alone."),
+    "SLIPWAY_OPERATOR_LISTEN": ("127.0.0.1:8002", "host:port on which the operator answers /healthz, /readyz and /metrics."),
+    "SLIPWAY_ORPHAN_GRACE": ("86400", "Seconds for which what runs in the cluster must be seen to belong to no workspace before it is removed, 0 to 31536000; 0: only report it. Volumes stay in any case."),
     "SLIPWAY_RUNTIME": ("local", "Where workspaces run: local, k8s (pods in a cluster), or fake (no processes, for work on the portal)."),
     "SLIPWAY_KUBERNETES_OPTIONS": ("none", "Path of a YAML file that says how workspaces run in a cluster; needed for k8s. docs/kubernetes.md lists the options."),
     "SLIPWAY_DEV_CLUSTER_OPTIONS": ("none", "Path of a YAML file that connects a cluster in which every workspace gets a namespace and a working kubectl. docs/dev-cluster.md says how."),
@@ -189,8 +193,9 @@ def _url(env: environ.Env, name: str, default: str) -> str:
 
 
 def _address(env: environ.Env, name: str) -> str:
-    """`host:port`, an IPv6 address in brackets; empty for none."""
-    value = str(env.str(name, default="").strip())
+    """`host:port`, an IPv6 address in brackets; empty for none, where that is the default."""
+    default = VARIABLES[name][0]
+    value = str(env.str(name, default="").strip()) or ("" if default == "none" else default)
     host, _, port = value.rpartition(":")
     if value and not (host and port.isdecimal() and 0 < int(port) < 65_536):
         raise ImproperlyConfigured(f"{name} must be host:port, not {value!r}")
@@ -253,6 +258,8 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "web_workers": int(_number(env, "SLIPWAY_WEB_WORKERS", 1, 64)),
         "worker_threads": int(_number(env, "SLIPWAY_WORKER_THREADS", 1, 256)),
         "agents_listen": _address(env, "SLIPWAY_AGENTS_LISTEN"),
+        "operator_listen": _address(env, "SLIPWAY_OPERATOR_LISTEN"),
+        "orphan_grace": _number(env, "SLIPWAY_ORPHAN_GRACE", 0, 31_536_000),
         "runtime": (runtime := _choice(env, "SLIPWAY_RUNTIME", "local", "k8s", "fake")),
         "kubernetes_options": _mapping(env, "SLIPWAY_KUBERNETES_OPTIONS", needed=runtime == "k8s"),
         "dev_cluster_options": _mapping(env, "SLIPWAY_DEV_CLUSTER_OPTIONS", needed=False),

@@ -57,7 +57,8 @@ def environment(env: Environment) -> dict[str, str]:
 def services(env: Environment, given: Mapping[str, str]) -> list[Service]:
     """In the order in which they start; they end in the opposite order. A given Redis replaces the embedded one."""
     valkey = [] if given.get("REDIS_URL") else [_valkey(env)]
-    return [*valkey, _web(env), _worker(env), _beat(env), _gateway(env)]
+    operator = [_operator()] if env.runtime == "k8s" else []
+    return [*valkey, _web(env), _worker(env), _beat(env), *operator, _gateway(env)]
 
 
 def _valkey(env: Environment) -> Service:
@@ -109,6 +110,12 @@ def _beat(env: Environment) -> Service:
         "--schedule", str(schedule), "--pidfile", "", "--max-interval", "5",
     )  # fmt: skip
     return Service("beat", command, lambda: True, 5, late=True)
+
+
+def _operator() -> Service:
+    # Late: a cluster that is away must not keep anybody from the portal.
+    command = (sys.executable, str(ROOT / "manage.py"), "operator")
+    return Service("operator", command, lambda: True, 15, late=True)
 
 
 def _gateway(env: Environment) -> Service:

@@ -34,6 +34,33 @@ ORPHANS = Gauge(
 DEV_CLUSTER = Counter(
     "slipway_dev_cluster_operations_total", "What was asked of the dev cluster.", ["operation", "outcome"]
 )
+ORPHANS_CLEARED = Counter(
+    "slipway_runtime_orphans_cleared_total", "Workspaces that nobody owned of which all but the volume was removed."
+)
+LAST_EVENT_AGE = Gauge(
+    "slipway_operator_last_event_age_seconds",
+    "Since the cluster last said a word about this kind of object.",
+    ["kind"],
+    multiprocess_mode="mostrecent",
+)
+RELISTS = Counter("slipway_operator_relists_total", "Listings of all objects of a kind, and why.", ["kind", "reason"])
+EVENT_LAG = Histogram(
+    "slipway_operator_event_lag_seconds",
+    "From hearing of a change until the worker was asked to look.",
+    buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60),
+)
+LEADER = Gauge(
+    "slipway_operator_leader", "1 in the operator process that leads, else 0.", multiprocess_mode="mostrecent"
+)
+NUDGES = Counter("slipway_operator_nudges_total", "Workspaces that the worker was asked to look at.")
+NUDGES_DROPPED = Counter(
+    "slipway_operator_nudges_dropped_total", "Changes left to the sweep, because too many were waiting."
+)
+NUDGES_WAITING = Gauge(
+    "slipway_operator_waiting_workspaces",
+    "Workspaces of which a change was heard and not yet passed on.",
+    multiprocess_mode="mostrecent",
+)
 ENQUEUE_FAILURES = Counter("slipway_jobs_enqueue_failures_total", "Jobs that the broker did not take.")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

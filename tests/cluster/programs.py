@@ -85,6 +85,7 @@ def _obstacles(part: str) -> Iterator[str]:
     elif subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], check=False).returncode:
         yield "allow namespaces and mounts, in a container by `--privileged`"
     programs = {"ip": "iproute2", "nft": "nftables", "unshare": "util-linux", "nsenter": "util-linux"}
+    programs |= {"buildah": "buildah", "debootstrap": "debootstrap"}
     packages = {package for program, package in programs.items() if not shutil.which(program)}
     if not (PLUGINS / "ptp").exists():
         packages.add("containernetworking-plugins")

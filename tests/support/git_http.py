@@ -42,7 +42,7 @@ class Credentials:
 
 
 class GitServer:
-    """Serves the repositories below `root`.
+    """Serves the repositories below `root`, at an address of this machine.
 
     Attributes:
         requests: number of requests by service: "info/refs", "git-upload-pack", "git-receive-pack".
@@ -52,8 +52,9 @@ class GitServer:
         bytes_per_second: slows the packs down; None for full speed.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, host: str = "127.0.0.1") -> None:
         self.root = root
+        self.host = host
         self.root.mkdir(parents=True, exist_ok=True)
         self.requests: collections.Counter[str] = collections.Counter()
         self.authorizations: set[str] = set()
@@ -72,7 +73,7 @@ class GitServer:
         class Handler(_Handler):
             git_server = server
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = ThreadingHTTPServer((host, 0), Handler)
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -88,7 +89,7 @@ class GitServer:
     @property
     def url(self) -> str:
         """Root URL without a slash at the end."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"http://{self.host}:{self._http.server_address[1]}"
 
     @property
     def netloc(self) -> str:

@@ -23,6 +23,7 @@ REPORT_INTERVAL = 15
 PROGRESS_PAUSE = timedelta(seconds=1)
 # What one run may write into the history: code in a workspace can send reports of its own making.
 MOST_ENTRIES = 200
+_AWAITED = frozenset({ConditionType.CONTENT.value, ConditionType.IDE.value})
 _TOLD = (EventKind.CONDITION.value, EventKind.NOTICE.value)
 
 
@@ -136,8 +137,13 @@ def _write(workspace: Workspace, news: _News, now: datetime) -> None:
     for notice in news.notices[:room]:
         data = {"id": notice["id"], "code": notice["code"]}
         events.record(workspace, EventKind.NOTICE, text=notice["message"], data=data)
-    if progressed and workspace.state == State.STARTING.value:
-        jobs.enqueue("workspaces.reconcile", str(workspace.pk))
+    if workspace.state == State.STARTING.value and any(_decides(step) for step in news.steps):
+        jobs.enqueue("workspaces.reconcile", str(workspace.pk), urgent=True)
+
+
+def _decides(step: dict[str, Any]) -> bool:
+    """Whether the operator may have something to do about it: somebody waits for the editor, or waits in vain."""
+    return step["type"] in _AWAITED and step["status"] in OVER
 
 
 def _untold(workspace: Workspace, notices: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 from kubernetes.utils import parse_quantity
 
 from workspaces.runtime.errors import Failure, PlatformFault, SpecConflict, UserFault, VolumeMissing
-from workspaces.runtime.k8s import faults, observing
+from workspaces.runtime.k8s import faults, observing, podstatus
 from workspaces.runtime.k8s.client import Cluster, Object, Refusal, Timeouts
 from workspaces.runtime.k8s.config import K8sConfig
 from workspaces.runtime.k8s.faults import foreign, still_ending, translated, volume_ending
@@ -19,6 +20,8 @@ from workspaces.runtime.k8s.manifests import network, walls
 from workspaces.runtime.k8s.manifests import pod as pods
 from workspaces.runtime.k8s.manifests.parts import Manifest
 from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, RUN, WORKSPACE, Place, place, selector
+from workspaces.runtime.k8s.operations import K8sOperations
+from workspaces.runtime.operating import Operations, Told
 from workspaces.runtime.port import Listed, Observation, Pace, Presence, RunSpec
 
 log = structlog.get_logger(__name__)
@@ -27,6 +30,8 @@ _POD = "Pod"
 _CLAIM = "PersistentVolumeClaim"
 # Of a pod that cannot start there may be many; the reasons repeat.
 _EVENTS = 100
+# A start that is done within so many seconds need not be explained.
+_BLINK = 3.0
 
 
 class K8sRuntime:
@@ -80,7 +85,7 @@ class K8sRuntime:
         try:
             with translated(f"observe {name}"):
                 pod = self._pod(at)
-                return self._see(pod, self._events(at) if pod is not None and observing.is_starting(pod) else ())
+                return self._see(pod, self._events(at) if pod is not None and _is_slow(pod) else ())
         except Failure as failure:
             log.warning("run_unknown", workspace=name, failure=failure.code, detail=failure.log_text)
             return Observation(Presence.UNKNOWN, reason=failure.code)
@@ -138,10 +143,21 @@ class K8sRuntime:
             if self._config.layout == "own":
                 self._delete_namespace(at)
                 return
+            self.forget_walls(name)
+
+    def forget_walls(self, name: str) -> None:
+        """Delete what stands around a workspace in the shared namespace, and its logs; never its volume."""
+        at = place(self._config, name)
+        with translated(f"forget_walls {name}"):
             self._logs.forget(at)
             self._forget_secrets(at)
-            for manifest in self._walls(at, RunSpec(name, 0, {})):
+            # The account is the first of them and goes last: what is left is found by it.
+            for manifest in reversed(self._walls(at, RunSpec(name, 0, {}))):
                 self._delete(manifest["kind"], at, manifest["metadata"]["name"])
+
+    def operations(self, identity: str, told: Told) -> Operations:
+        """See `workspaces.runtime.operating.Operable`."""
+        return K8sOperations(self._config, self, identity, told)
 
     def list(self) -> list[Listed]:
         """See the port."""
@@ -286,6 +302,14 @@ class K8sRuntime:
             if left["metadata"].get("labels", {}).get(INSTANCE) != at.instance:
                 raise foreign(at.namespace, _CLAIM)
         self._delete("Namespace", at, at.namespace)
+
+
+def _is_slow(pod: Object) -> bool:
+    """Whether a start takes so long that one wants to know why. Where clocks differ much, it always does."""
+    if not observing.is_starting(pod):
+        return False
+    made = podstatus.time(pod["metadata"].get("creationTimestamp"))
+    return made is None or not 0 <= (datetime.now(UTC) - made).total_seconds() < _BLINK
 
 
 def _workspace_of(owned: Object) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ import urllib3
 from kubernetes import config as kubernetes_config
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
+from prometheus_client import Histogram
 
 from workspaces.runtime.errors import ClusterFault, PlatformFault
 
@@ -26,6 +28,13 @@ _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _LONGEST_MESSAGE = 2_000
 _PAGE = 500
+# Here and not with the other metrics, which know Django.
+_REQUESTS = Histogram(
+    "slipway_kubernetes_request_seconds",
+    "Requests to the API server until its answer begins; of a watch, until the stream begins.",
+    ["method", "answer"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 # Where each kind lives: the group's path, the plural, and whether it is in a namespace.
 _KINDS = {
     "Namespace": ("/api/v1", "namespaces", False),
@@ -70,6 +79,10 @@ class Refusal(Exception):
     def already_exists(self) -> bool:
         """An object of this name is there."""
         return self.reason == "AlreadyExists"
+
+
+def _ignore(_: Callable[[], None]) -> None:
+    """For who never cuts a stream off."""
 
 
 def path_of(kind: str, namespace: str = "", name: str = "") -> str:
@@ -223,9 +236,20 @@ class Cluster:
         return kept if len(kept) <= limit else kept[kept.find(b"\n") + 1 :]
 
     def watch(
-        self, kind: str, namespace: str = "", *, version: str, seconds: int, silence: float, **query: str
+        self,
+        kind: str,
+        namespace: str = "",
+        *,
+        version: str,
+        seconds: int,
+        silence: float,
+        opened: Callable[[Callable[[], None]], None] = _ignore,
+        **query: str,
     ) -> Iterator[Object]:
         """Changes since a version, as `{"type", "object"}`; ends by itself after `seconds`.
+
+        Args:
+            opened: is given what cuts the stream off from another thread; the one that reads then gets a ClusterFault.
 
         Raises:
             Refusal: "Expired" or "Gone": list again.
@@ -234,6 +258,7 @@ class Cluster:
         bounds: dict[str, str | int] = {"resourceVersion": version, "timeoutSeconds": seconds}
         all_query = {"watch": "true", "allowWatchBookmarks": "true", **bounds, **query}
         answer = self._request("GET", path_of(kind, namespace), query=all_query, silence=silence)
+        opened(answer.response.shutdown)
         buffer = b""
         try:
             for piece in answer.response.stream(65_536):
@@ -279,6 +304,7 @@ class Cluster:
         if body is not None:
             headers["Content-Type"] = content_type
         doing = f"{method} {path}"
+        began = time.monotonic()
         try:
             prepared = self._api.param_serialize(
                 method=method,
@@ -291,7 +317,9 @@ class Cluster:
             timeout = (self._timeouts.connect, silence or self._timeouts.read)
             answer = self._api.call_api(*prepared, _request_timeout=timeout)
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            _REQUESTS.labels(method, "none").observe(time.monotonic() - began)
             raise _away(doing, repr(error)) from error
+        _REQUESTS.labels(method, f"{answer.status // 100}xx").observe(time.monotonic() - began)
         if answer.status >= 400:
             raise _refused(doing, answer)
         return answer

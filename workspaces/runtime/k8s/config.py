@@ -58,6 +58,8 @@ class K8sConfig:
         layout: "own" gives each workspace a namespace; "shared" puts all into `namespace`, for clusters that grant
             rights in one namespace only. Pods are apart from each other all the same, by policies.
         namespace: the shared one; empty otherwise.
+        lease_namespace: where the operator's Lease is; empty: the namespace of the pod that it runs in, else the shared
+            one, else `default`.
         prefix: begins the names of namespaces and objects.
         image: what workspaces run in; any image with glibc.
         pull_credentials: a file like Docker's `config.json`, given to each namespace for pulling; None: without.
@@ -93,6 +95,7 @@ class K8sConfig:
     instance: str = "slipway"
     layout: Layout = "own"
     namespace: str = ""
+    lease_namespace: str = ""
     prefix: str = "ws-"
     image: str = ""
     pull_credentials: Path | None = None

@@ -19,8 +19,6 @@ log = structlog.get_logger(__name__)
 
 DURATION = 15.0
 """Seconds after its last renewal for which a leader is left in peace."""
-RENEW_EVERY = 3.0
-"""Seconds between two calls of `hold`."""
 
 
 class Leadership:

@@ -11,6 +11,7 @@ WORKSPACE = "slipway.dev/workspace"
 INSTANCE = "slipway.dev/instance"
 RUN = "slipway.dev/run"
 DIGEST = "slipway.dev/spec-digest"
+ORPHAN = "slipway.dev/orphan-seconds"
 TEMPLATE = "slipway.dev/template-digest"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 

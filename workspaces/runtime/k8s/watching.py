@@ -8,6 +8,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import threading
@@ -67,6 +68,10 @@ class Selection:
         return {name: value for name, value in words.items() if value}
 
 
+def _every(_: Object) -> bool:
+    return True
+
+
 class Watch:
     """One kind's list and watch. Run it in a thread of its own.
 
@@ -74,8 +79,14 @@ class Watch:
         cluster: where.
         selection: what.
         ears: who is told.
+        concerns: whether an object that the selectors let through is one to tell of; others are not remembered.
         silence: seconds without a word after which the stream is taken for broken.
+        deaf_after: seconds without a word after which this watch says that it is deaf.
         clock: seconds that only grow.
+
+    Attributes:
+        synced: set once everything was listed for the first time.
+        refused: the server's words while it does not let this process watch; empty otherwise.
     """
 
     def __init__(
@@ -84,19 +95,26 @@ class Watch:
         selection: Selection,
         ears: Ears,
         *,
+        concerns: Callable[[Object], bool] = _every,
         silence: float = SILENCE,
+        deaf_after: float = DEAF_AFTER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
         self._selection = selection
         self._ears = ears
+        self._concerns = concerns
         self._silence = silence
+        self._deaf_after = deaf_after
         self._clock = clock
         self._known: dict[tuple[str, str], tuple[str, Object]] = {}
         self._version = ""
         self._heard_at = clock()
+        self._pause = _FIRST_PAUSE
         self._stop = threading.Event()
+        self._hang_up: Callable[[], None] = _nothing
         self.synced = threading.Event()
+        self.refused = ""
 
     @property
     def kind(self) -> str:
@@ -111,32 +129,46 @@ class Watch:
     @property
     def deaf(self) -> bool:
         """Whether nothing has been heard for so long that this process is of no use."""
-        return self.age > DEAF_AFTER
+        return self.age > self._deaf_after
 
     def stop(self) -> None:
-        """Make `run` end, at the latest when the present stream says something or is silent too long."""
+        """Make `run` end: at once where it listens, after the request's time-out where it lists."""
         self._stop.set()
+        # A stream that has just ended by itself has nothing to cut off.
+        with contextlib.suppress(ValueError, RuntimeError, OSError):
+            self._hang_up()
 
     def run(self) -> None:
         """List and watch until stopped. Never gives up: what does not answer is asked again, ever more slowly."""
-        pause = _FIRST_PAUSE
         reason: RelistReason = "start"
         while not self._stop.is_set():
             try:
                 if not self._version:
                     self._list(reason)
-                self._listen()
-                pause = _FIRST_PAUSE
+                    reason = "expired"
+                if not self._listen():
+                    self._rest()
             except Refusal as refusal:
-                # The versions that we know are history to the server (410), or it never knew them.
-                log.info("watch_expired", kind=self.kind, reason=refusal.reason)
-                self._version, reason = "", "expired"
-                self._stop.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing.
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                self._note_refusal(refusal)
+                self._version = ""
+                self._rest()
             except ClusterFault as fault:
-                log.warning("watch_broken", kind=self.kind, detail=fault.log_text)
-                self._stop.wait(max(fault.retry_after or 0.0, pause * random.uniform(0.5, 1.5)))  # noqa: S311
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                if not self._stop.is_set():
+                    log.warning("watch_broken", kind=self.kind, detail=fault.log_text)
+                self._rest(fault.retry_after or 0.0)
+
+    def _note_refusal(self, refusal: Refusal) -> None:
+        """The versions that we know are history to the server (410); or it does not let us (any more)."""
+        if refusal.status in {401, 403}:
+            self.refused = str(refusal)
+            log.error("watch_refused", kind=self.kind, detail=self.refused)
+        else:
+            log.info("watch_expired", kind=self.kind, reason=refusal.reason)
+
+    def _rest(self, at_least: float = 0.0) -> None:
+        """Let some time pass before the next try, more from try to try, until a stream says something again."""
+        self._stop.wait(max(at_least, self._pause * random.uniform(0.5, 1.5)))  # noqa: S311 - spreads load, guards nothing.
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
     def _list(self, reason: RelistReason) -> None:
         """Compare everything with what was known before: what differs is told, and so is what has vanished."""
@@ -146,7 +178,7 @@ class Watch:
             query = {**self._selection.query, **({"continue": more} if more else {})}
             page = self._cluster.page(self.kind, self._selection.namespace, limit=500, **query)
             self._hear()
-            found |= {_key(one): one for one in page["items"]}
+            found |= {_key(one): one for one in page["items"] if self._concerns(one)}
             more, version = page["metadata"].get("continue", ""), page["metadata"]["resourceVersion"]
             if not more:
                 break
@@ -158,22 +190,43 @@ class Watch:
         self._ears.listed(self.kind, reason, len(found))
         self.synced.set()
 
-    def _listen(self) -> None:
+    def _listen(self) -> bool:
+        """Follow one stream to its end. Says whether anything came: after a mute one there is a pause."""
+        heard = False
         chosen, seconds = self._selection, int(random.uniform(*_LIFE))  # noqa: S311 - spreads load, guards nothing.
         stream = self._cluster.watch(
-            chosen.kind, chosen.namespace, version=self._version, seconds=seconds, silence=self._silence, **chosen.query
+            chosen.kind,
+            chosen.namespace,
+            version=self._version,
+            seconds=seconds,
+            silence=self._silence,
+            opened=self._opened,
+            **chosen.query,
         )
         for event in stream:
+            heard = True
             self._hear()
+            # Only here: a stream that is refused after each list must not make for a list each second.
+            self._pause = _FIRST_PAUSE
             found = event["object"]
-            if event["type"] == "DELETED":
-                self._known.pop(_key(found), None)
-                self._ears.changed(self.kind, found)
-            elif event["type"] != "BOOKMARK":
-                self._note(found)
+            if event["type"] != "BOOKMARK" and self._concerns(found):
+                self._tell(event["type"], found)
             self._version = found["metadata"]["resourceVersion"]
             if self._stop.is_set():
-                return
+                break
+        return heard
+
+    def _opened(self, hang_up: Callable[[], None]) -> None:
+        self._hang_up, self.refused = hang_up, ""
+        if self._stop.is_set():
+            hang_up()
+
+    def _tell(self, what: str, found: Object) -> None:
+        if what == "DELETED":
+            self._known.pop(_key(found), None)
+            self._ears.changed(self.kind, found)
+        else:
+            self._note(found)
 
     def _note(self, found: Object) -> None:
         meta = found["metadata"]
@@ -186,6 +239,10 @@ class Watch:
         now = self._clock()
         self._ears.heard(self.kind, now - self._heard_at)
         self._heard_at = now
+
+
+def _nothing() -> None:
+    """Before the first stream there is none to cut off."""
 
 
 def _key(found: Object) -> tuple[str, str]:
