@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from kernel import redis
 from tests.cluster.access import Cluster, KubectlError
 from tests.runtime.k8s.conftest import patiently
+from tests.support import queue
 from workspaces.runtime.k8s.devcluster import K8sDevCluster, build
 from workspaces.services import devclusters
 
@@ -109,9 +109,7 @@ def connected(dev: DevStage, settings: Any) -> Iterator[DevStage]:
 
 
 def asked_for() -> list[str]:
-    """The jobs that wait for a worker, by name, oldest first; they are taken from the queue."""
-    found = []
-    while message := redis.client().rpop("control"):
-        assert isinstance(message, bytes | str)
-        found.append(str(json.loads(message)["headers"]["task"]))
+    """The workspaces of which a worker is asked to settle the access; they are taken from the queue."""
+    found = queue.asked(devclusters.SETTLE)
+    queue.empty()
     return found
