@@ -47,6 +47,7 @@ def configuration(redis_url: str) -> dict[str, Any]:
             "sweep": {"task": "workspaces.sweep", "schedule": 5.0, "options": {"expires": 10}},
             "flush-activity": {"task": "workspaces.flush_activity", "schedule": 30.0, "options": {"expires": 60}},
             "sweep-orphans": {"task": "workspaces.sweep_orphans", "schedule": 300.0, "options": {"expires": 600}},
+            "sweep-dev": {"task": "workspaces.sweep_dev_cluster", "schedule": 300.0, "options": {"expires": 600}},
             "forget": {"task": "accounts.forget_expired", "schedule": 3600.0, "options": {"expires": 3600}},
         },
     }

@@ -49,6 +49,7 @@ class Environment:
     orphan_grace: float
     runtime: str
     kubernetes_options: dict[str, Any] = dataclasses.field(repr=False)
+    dev_cluster_options: dict[str, Any] = dataclasses.field(repr=False)
     sandbox: str
     workspace_cpu: float
     workspace_memory: int
@@ -94,6 +95,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_ORPHAN_GRACE": ("86400", "Seconds for which what runs in the cluster must be seen to belong to no workspace before it is removed, 0 to 31536000; 0: only report it. Volumes stay in any case."),
     "SLIPWAY_RUNTIME": ("local", "Where workspaces run: local, k8s (pods in a cluster), or fake (no processes, for work on the portal)."),
     "SLIPWAY_KUBERNETES_OPTIONS": ("none", "Path of a YAML file that says how workspaces run in a cluster; needed for k8s. docs/kubernetes.md lists the options."),
+    "SLIPWAY_DEV_CLUSTER_OPTIONS": ("none", "Path of a YAML file that connects a cluster in which every workspace gets a namespace and a working kubectl. docs/dev-cluster.md says how."),
     "SLIPWAY_SANDBOX": ("auto", "auto: bubblewrap where it works, else a plain process and a warning; bwrap; none."),
     "SLIPWAY_WORKSPACE_CPU": ("2", "Cores one workspace may use; 0 for no limit."),
     "SLIPWAY_WORKSPACE_MEMORY": ("4294967296", "Bytes of memory one workspace may use; 0 for no limit."),
@@ -277,6 +279,7 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "orphan_grace": _number(env, "SLIPWAY_ORPHAN_GRACE", 0, 31_536_000),
         "runtime": (runtime := _choice(env, "SLIPWAY_RUNTIME", "local", "k8s", "fake")),
         "kubernetes_options": _mapping(env, "SLIPWAY_KUBERNETES_OPTIONS", needed=runtime == "k8s"),
+        "dev_cluster_options": _mapping(env, "SLIPWAY_DEV_CLUSTER_OPTIONS", needed=False),
         "sandbox": _choice(env, "SLIPWAY_SANDBOX", "auto", "bwrap", "none"),
         "workspace_cpu": _number(env, "SLIPWAY_WORKSPACE_CPU", 0, 1024),
         "workspace_memory": int(_number(env, "SLIPWAY_WORKSPACE_MEMORY", 0, 2**44)),

@@ -208,6 +208,11 @@ LOGGING_CONFIG = None
 observe.configure(ENVIRONMENT.log_format)
 PROMETHEUS_EXPORT_MIGRATIONS = False
 
+# Where workspaces may try out what they build, likewise; nowhere without options.
+DEV_CLUSTER: dict[str, Any] = {
+    "factory": "workspaces.runtime.k8s.devcluster.build",
+    "options": ENVIRONMENT.dev_cluster_options,
+}
 # Where workspaces run: a factory by dotted path, so that services need not know the adapters, and its options.
 RUNTIME: dict[str, Any] = {
     "local": {

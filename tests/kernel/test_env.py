@@ -35,6 +35,7 @@ BAD: list[tuple[str, str]] = [
     ("SLIPWAY_ORPHAN_GRACE", "a day"),
     ("SLIPWAY_RUNTIME", "docker"),
     ("SLIPWAY_KUBERNETES_OPTIONS", "/nonexistent/file"),
+    ("SLIPWAY_DEV_CLUSTER_OPTIONS", "/nonexistent/file"),
     ("SLIPWAY_SANDBOX", "yes"),
     ("SLIPWAY_WORKSPACE_CPU", "-1"),
     ("SLIPWAY_WORKSPACE_CPU", "inf"),

@@ -155,7 +155,6 @@ class Platform:
             "web": "gunicorn",
             "gateway": "-m gateway",
             "valkey": "valkey-server",
-            "operator": "manage.py operator",
         }[service]
 
         def look() -> int | None:

@@ -45,6 +45,9 @@ class Peer:
     networks: tuple[str, ...] = ()
 
 
+KUBE_DNS = Peer(namespace={"kubernetes.io/metadata.name": "kube-system"}, pods={"k8s-app": "kube-dns"})
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class K8sConfig:
     """How and where workspaces run in a cluster.
@@ -70,6 +73,7 @@ class K8sConfig:
         gateway: who may come in.
         platform: who is reported to.
         dns: who answers names.
+        dev_api, dev_api_ports: the dev cluster's API server, which every workspace may reach at these ports.
         egress: what else a workspace may reach: nothing, `allowed`, or the internet and `allowed`.
         allowed: CIDR blocks.
         closed: further CIDR blocks that "internet" leaves out: the cluster's pods, services and nodes.
@@ -104,7 +108,9 @@ class K8sConfig:
     door_port: int = 7411
     gateway: Peer = Peer()
     platform: Peer = Peer()
-    dns: Peer = Peer(namespace={"kubernetes.io/metadata.name": "kube-system"}, pods={"k8s-app": "kube-dns"})
+    dns: Peer = KUBE_DNS
+    dev_api: Peer = Peer()
+    dev_api_ports: tuple[int, ...] = (443,)
     egress: Egress = "internet"
     allowed: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
@@ -136,12 +142,17 @@ class K8sConfig:
             raise _invalid("`user` must be above 0: workspaces never run as root.")
         if not 0 < self.request_share <= 1:
             raise _invalid("`request_share` must be above 0 and at most 1.")
-        networks = (self.allowed, self.closed, self.gateway.networks, self.platform.networks, self.dns.networks)
-        for network in (network for group in networks for network in group):
-            _check_network(network)
+        peers = (self.gateway, self.platform, self.dns, self.dev_api)
+        for network in (*self.allowed, *self.closed, *(network for peer in peers for network in peer.networks)):
+            check_network(network)
 
 
-def _check_network(text: str) -> None:
+def check_network(text: str) -> None:
+    """Whether this is a CIDR block.
+
+    Raises:
+        PlatformFault: it is not.
+    """
     try:
         ipaddress.ip_network(text)
     except ValueError as error:
@@ -150,8 +161,8 @@ def _check_network(text: str) -> None:
 
 _SCHEMA = json.loads(Path(__file__).with_name("options.schema.json").read_text(encoding="utf-8"))
 _PATHS = {"kubeconfig", "pull_credentials"}
-_TUPLES = {"command", "allowed", "closed", "tolerations"}
-_PEERS = {"gateway", "platform", "dns"}
+_TUPLES = {"command", "allowed", "closed", "tolerations", "dev_api_ports"}
+_PEERS = {"gateway", "platform", "dns", "dev_api"}
 
 
 def read_options(options: Mapping[str, Any]) -> K8sConfig:

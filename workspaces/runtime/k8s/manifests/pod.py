@@ -165,6 +165,7 @@ def _environment(config: K8sConfig) -> dict[str, str]:
         "SLIPWAY_DOOR": f"[::]:{config.door_port}",
         "SLIPWAY_NODE": f"{PROGRAMS}/bin/node",
         "SLIPWAY_IDE": f"{PROGRAMS}/ide/out/node/entry.js",
+        "SLIPWAY_TOOLS": f"{PROGRAMS}/tools",
     }
     if config.platform_url:
         found["SLIPWAY_PLATFORM"] = config.platform_url
