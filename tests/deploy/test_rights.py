@@ -223,7 +223,7 @@ def test_the_platforms_accounts_write_in_workspaces_namespaces_alone(walled: Ins
     worker = walled.runtime("worker")
     patiently(lambda: worker.ensure_volume("demo"))
     at = place(walled.config, "demo")
-    pod = pods.pod(walled.config, at, RunSpec("demo", 1, {}, {}, LIMITS))
+    pod = pods.pod(walled.config, at, RunSpec("demo", 1, {}, {}, LIMITS), "init")
     walled.cluster.apply(*walls.account(at))
     create = ("create", "--filename", "-")
     assert _refusal(walled, *create, document=pod) == ""
@@ -298,7 +298,7 @@ def test_pods_stand_behind_the_walls(walled: Installed) -> None:
         if one["spec"]["policyName"].endswith("-place")
     ]
     walled.cluster.kubectl("delete", _BINDING, name)
-    pod = pods.pod(walled.config, at, RunSpec("demo", 1, {}, {}, LIMITS))
+    pod = pods.pod(walled.config, at, RunSpec("demo", 1, {}, {}, LIMITS), "init")
     (container,) = pod["spec"]["containers"]
     root = {**container, "securityContext": {**container["securityContext"], "allowPrivilegeEscalation": True}}
     wrong = {
