@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gateway import config as edge
-from tests.deploy.generated import CHART
+from tests.deploy.generated import CHART, ROOT
 from tests.deploy.helm import EVERYTHING, LEAST, ROUTE, SHARED, TRIAL, VALUES, Helm, HelmError, containers, kinds, pods
 from workspaces.runtime.k8s.config import K8sConfig, read_options
 from workspaces.runtime.k8s.manifests import network
@@ -323,6 +323,14 @@ def test_the_autoscaler_alone_says_how_many(helm: Helm) -> None:
     assert "replicas" not in web["spec"]
     (scaler,) = kinds(objects, "HorizontalPodAutoscaler")
     assert scaler["spec"]["scaleTargetRef"]["name"] == "slipway-web"
+
+
+def test_what_the_readme_says_to_install_can_be_installed(helm: Helm) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    values = yaml.safe_load(text.partition("cat > values.yaml <<EOF\n")[2].partition("\nEOF")[0])
+    assert kinds(helm.template(values), "Deployment", "Ingress")
+    lasting = {**values, "trial": {"enabled": False}, "database": {"existingSecret": "slipway-database"}}
+    assert not kinds(helm.template({**lasting, "redis": {"existingSecret": "slipway-redis"}}), "StatefulSet")
 
 
 def test_two_releases_share_no_name(helm: Helm) -> None:

@@ -1,4 +1,4 @@
-"""The database made ready for a version, and the wait for that."""
+"""What the chart starts beside the long-lived processes, and what it tells them: the real commands."""
 
 from __future__ import annotations
 
@@ -39,3 +39,10 @@ def test_a_database_that_is_away_is_waited_for(tmp_path: Path) -> None:
     away = _prepare(tmp_path, "--seconds", "0", DATABASE_URL=f"sqlite:///{tmp_path}/nowhere/slipway.sqlite3")
     assert away.returncode == 1
     assert "the database does not answer" in away.stderr
+
+
+def test_web_answers_to_the_addresses_that_it_is_told_of(tmp_path: Path) -> None:
+    ask = "from django.http.request import validate_host; from django.conf import settings; "
+    ask += "print([validate_host(host, settings.ALLOWED_HOSTS) for host in ('10.1.2.3', '[fd00::7]', '10.1.2.4')])"
+    told = _manage(tmp_path, "shell", "--command", ask, SLIPWAY_WEB_HOSTS="10.1.2.3,fd00::7", SLIPWAY_RUNTIME="fake")
+    assert "[True, True, False]" in told.stdout, told.stderr
