@@ -63,6 +63,9 @@ class Installed:
         path = self.cluster.kubeconfig_for_service_account(f"slipway-{account}", self.namespace)
         return self.cluster.kubectl(*arguments, text=text, kubeconfig=path)
 
+    def has_used(self, account: str, verb: str, resource: str) -> bool:
+        return (verb, "", resource) in used(self.cluster.audit_log, self.user(account))[0]
+
     def check(self, account: str) -> None:
         """The account has used every right that it has, and was refused none."""
         done, refused = used(self.cluster.audit_log, self.user(account))
@@ -144,6 +147,7 @@ def test_worker_and_web_have_the_rights_that_they_use(installed: Installed, life
     for run in (1, 2):
         # The second run finds its volume too small for what is configured by then.
         demo.begin(run, volume_bytes=installed.config.volume_bytes * run)
+        _await_explanation(installed, worker)
         assert b"hello" in web.logs("demo")
         assert [entry.name for entry in worker.list()] == ["demo"]
         demo.end(lambda: worker.stop("demo", grace=1))
@@ -153,6 +157,13 @@ def test_worker_and_web_have_the_rights_that_they_use(installed: Installed, life
     patiently(lambda: worker.destroy_volume("demo"))
     installed.check("worker")
     installed.check("web")
+
+
+def _await_explanation(here: Installed, worker: K8sRuntime) -> None:
+    """A start that takes long is explained by the cluster's events."""
+    eventually(
+        lambda: worker.observe("demo").run and here.has_used("worker", "list", "events"), what="it reads the events"
+    )
 
 
 class Deaf:

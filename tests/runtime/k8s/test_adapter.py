@@ -312,3 +312,46 @@ def test_a_repository_in_a_folder_is_refused_in_words(stage: Stage) -> None:
     with pytest.raises(Failure) as caught:
         runtime.ensure_run(RunSpec("demo", 1, {}, {}, LIMITS, readable=("/srv/git",)))
     assert caught.value.code == "repository_unreachable"
+
+
+def test_a_wall_that_is_wanted_closed_again_is_closed(stage: Stage) -> None:
+    runtime = stage.runtime(allowed=("192.0.2.0/24",))
+    stage.start(runtime)
+    assert stage.get("networkpolicy", "-egress")
+    stage.cluster.apply({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "somebody-elses", "namespace": f"{stage.prefix}demo"},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+    })  # fmt: skip
+    patiently(lambda: runtime.destroy_run("demo"))
+    stage.start(stage.runtime(egress="none"), run=2)
+    left = stage.cluster.kubectl("get", "networkpolicy", "--namespace", f"{stage.prefix}demo", "--output", "name")
+    assert {name.rpartition(f"{stage.prefix}demo-")[2] for name in left.split() if "somebody" not in name} == {
+        "closed", "gateway", "platform",
+    }  # fmt: skip
+    assert "somebody-elses" in left
+
+
+def test_labels_alone_make_nothing_a_workspaces(stage: Stage) -> None:
+    stage.start()
+    pod = stage.get("pod")
+    labels = {**pod["metadata"]["labels"], "slipway.dev/workspace": "other"}
+    impostor = {
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "x", "namespace": f"{stage.prefix}demo", "labels": labels},
+    }  # fmt: skip
+    claims = [
+        {
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {
+                "name": f"x-{number}",
+                "namespace": f"{stage.prefix}elsewhere",
+                "labels": {**labels, "slipway.dev/workspace": name},
+            },
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+        }
+        for number, name in enumerate(("other", "Not_a.label"))
+    ]  # fmt: skip
+    space = {"name": f"{stage.prefix}elsewhere", "labels": {"slipway.dev/instance": str(stage.values["instance"])}}
+    stage.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": space}, impostor, *claims)
+    assert [entry.name for entry in stage.runtime().list()] == ["demo"]

@@ -20,7 +20,7 @@ from workspaces.runtime.k8s.keeping import Logs, run_of
 from workspaces.runtime.k8s.manifests import network, walls
 from workspaces.runtime.k8s.manifests import pod as pods
 from workspaces.runtime.k8s.manifests.parts import Manifest
-from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, RUN, WORKSPACE, Place, place, selector
+from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, POLICY, RUN, WORKSPACE, Place, place, selector
 from workspaces.runtime.k8s.operations import K8sOperations
 from workspaces.runtime.operating import Operations, Told
 from workspaces.runtime.port import Listed, Observation, Pace, Presence, RunSpec
@@ -170,9 +170,10 @@ class K8sRuntime:
             claims = {
                 _workspace_of(claim)
                 for claim in self._cluster.all(_CLAIM, within, labelSelector=chosen)
-                if "deletionTimestamp" not in claim["metadata"]
+                if "deletionTimestamp" not in claim["metadata"] and self._in_its_place(claim)
             }
-            running = {_workspace_of(pod): pod for pod in self._cluster.all(_POD, within, labelSelector=chosen)}
+            found = self._cluster.all(_POD, within, labelSelector=chosen)
+            running = {_workspace_of(pod): pod for pod in found if self._in_its_place(pod)}
         return [
             Listed(name, has_volume=name in claims, presence=self._see(running.get(name)).presence)
             for name in sorted(claims | running.keys())
@@ -191,6 +192,14 @@ class K8sRuntime:
             number = run if run is not None else self._logs.latest(at)
             text = b"" if number is None else self._logs.read(at, number)
         return text if len(text) <= limit else text[text.find(b"\n", len(text) - limit) + 1 :]
+
+    def _in_its_place(self, found: Object) -> bool:
+        """Whether it lies where a workspace's objects do: anybody can write our labels on objects of their own."""
+        try:
+            at = place(self._config, _workspace_of(found))
+        except PlatformFault:
+            return False
+        return (found["metadata"]["namespace"], found["metadata"]["name"]) == (at.namespace, at.name)
 
     def _see(self, pod: Object | None, events: Iterable[Object] = ()) -> Observation:
         return observing.observe(pod, door_port=self._config.door_port, template=self._template, events=events)
@@ -258,8 +267,11 @@ class K8sRuntime:
 
     def _launch(self, at: Place, spec: RunSpec) -> Object:
         """Walls first, the pod last: nothing of the workspace runs before all of them stand."""
-        for manifest in [*self._walls(at, spec), pods.secret(at, spec)]:
+        walls = self._walls(at, spec)
+        for manifest in walls:
             self._cluster.apply(manifest)
+        self._close_what_is_not_asked_for(at, walls)
+        self._cluster.apply(pods.secret(at, spec))
         self._config.on_step("walls_made")
         try:
             pod = self._cluster.create(pods.pod(self._config, at, spec, self._delivery(at, spec)))
@@ -282,6 +294,12 @@ class K8sRuntime:
         if config.delivery != "auto" or not config.ide_image or config.host_users is False:
             return config.delivery
         return self._detector.way(lambda: pods.pod(config, at, spec, "image_volume"))
+
+    def _close_what_is_not_asked_for(self, at: Place, walls: Sequence[Manifest]) -> None:
+        """Policies only add up: one of earlier settings would go on letting through what nobody wants any more."""
+        wanted = [wall["metadata"]["labels"][POLICY] for wall in walls if wall["kind"] == "NetworkPolicy"]
+        chosen = f"{_labelled(at)},{POLICY},{POLICY} notin ({','.join(wanted)})"
+        self._cluster.delete_all("NetworkPolicy", at.namespace, labels=chosen)
 
     def _end(self, at: Place, pod: Object, grace: int) -> None:
         meta = pod["metadata"]

@@ -10,6 +10,7 @@ from workspaces.runtime.names import checked
 WORKSPACE = "slipway.dev/workspace"
 INSTANCE = "slipway.dev/instance"
 RUN = "slipway.dev/run"
+POLICY = "slipway.dev/policy"
 DIGEST = "slipway.dev/spec-digest"
 ORPHAN = "slipway.dev/orphan-seconds"
 TEMPLATE = "slipway.dev/template-digest"

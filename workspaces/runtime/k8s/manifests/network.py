@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from workspaces.runtime.k8s.config import CLOSED, Egress, K8sConfig, Peer
 from workspaces.runtime.k8s.manifests.parts import Manifest, manifest
-from workspaces.runtime.k8s.names import WORKSPACE, Place
+from workspaces.runtime.k8s.names import POLICY, WORKSPACE, Place
 
 _API = "networking.k8s.io/v1"
 DNS = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
@@ -50,7 +50,8 @@ def _policy(
         # In a namespace of its own, whatever else is ever started there is shut in as well.
         own = place.namespace == place.name
         spec = {"podSelector": {} if own else spec["podSelector"], "policyTypes": ["Ingress", "Egress"]}
-    return manifest("NetworkPolicy", _API, place, name=f"{place.name}-{suffix}", spec=spec)
+    labels = {POLICY: suffix}
+    return manifest("NetworkPolicy", _API, place, name=f"{place.name}-{suffix}", labels=labels, spec=spec)
 
 
 def peers_of(peer: Peer) -> list[Manifest]:
