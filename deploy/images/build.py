@@ -31,6 +31,7 @@ NAMES = ("ide", "workspace", "platform")
 PREFIX = "slipway.dev"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 SYFT = "v1.38.0"
+_KEPT = 4
 DATE = 1767225600
 """Seconds since 1970 that every file and image is dated with; `SOURCE_DATE_EPOCH` says another."""
 
@@ -98,7 +99,15 @@ def ensure(name: str, options: Options, say: Callable[[str], object] = lambda _:
         with _alone(options.cache):
             if not target.exists():
                 build(name, target, options, say)
+                _forget_older(name, options.cache)
     return target
+
+
+def _forget_older(name: str, cache: Path) -> None:
+    """Keep the last few archives: several checkouts may share the folder."""
+    for old in sorted(cache.glob(f"{name}-*.tar"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        old.unlink()
+        old.with_suffix(".spdx.json").unlink(missing_ok=True)
 
 
 @contextmanager
