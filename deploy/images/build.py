@@ -27,9 +27,11 @@ from pathlib import Path
 from deploy.images import debian
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("ide",)
+NAMES = ("ide", "workspace", "platform")
 PREFIX = "slipway.dev"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+SYFT = "v1.38.0"
+_KEPT = 4
 DATE = 1767225600
 """Seconds since 1970 that every file and image is dated with; `SOURCE_DATE_EPOCH` says another."""
 
@@ -38,7 +40,7 @@ _SOURCES = {
     "ide": ("requirements.txt", "platform/config/ide.py", "platform/config/log_writer.js", "agent"),
     "workspace": (),
     "platform": (
-        *("requirements.txt", "manage.py", "platform", "accounts", "workspaces", "gateway", "agent"),
+        *("requirements.txt", "manage.py", "platform", "accounts", "workspaces", "gateway"),
         *("templates", "static"),
     ),
 }
@@ -97,7 +99,15 @@ def ensure(name: str, options: Options, say: Callable[[str], object] = lambda _:
         with _alone(options.cache):
             if not target.exists():
                 build(name, target, options, say)
+                _forget_older(name, options.cache)
     return target
+
+
+def _forget_older(name: str, cache: Path) -> None:
+    """Keep the last few archives: several checkouts may share the folder."""
+    for old in sorted(cache.glob(f"{name}-*.tar"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        old.unlink()
+        old.with_suffix(".spdx.json").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -189,12 +199,14 @@ def _buildah(options: Options, *arguments: str) -> str:
 
 
 def contents(image: Path) -> Path:
-    """The list of an image's contents (SPDX, as JSON), beside its archive, by syft."""
+    """The list of an image's contents (SPDX, as JSON), beside its archive; by syft, which Go brings where need be."""
     target = image.with_suffix(".spdx.json")
     if not target.exists():
         draft = target.with_suffix(".new")
-        command = ["syft", "scan", "--quiet", f"oci-archive:{image}", "--output", f"spdx-json={draft}"]
-        subprocess.run(command, check=True)
+        program = ["syft"] if shutil.which("syft") else ["go", "run", f"github.com/anchore/syft/cmd/syft@{SYFT}"]
+        subprocess.run(
+            [*program, "scan", "--quiet", f"oci-archive:{image}", "--output", f"spdx-json={draft}"], check=True
+        )
         draft.replace(target)
     return target
 
@@ -213,6 +225,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; all of them when none is named")
     parser.add_argument("--base", default="", help="image to build on; `debootstrap` makes a Debian here")
     parser.add_argument("--fresh", action="store_true", help="use nothing that an earlier build has left")
+    parser.add_argument("--contents", action="store_true", help="list what is in it, too (SPDX, by syft)")
     given = parser.parse_args()
     if obstacle := missing():
         sys.exit(obstacle)
@@ -220,7 +233,7 @@ def main() -> None:
     for name in given.names or NAMES:
         image = ensure(name, options, lambda line: sys.stderr.write(f"{line}\n"))
         sys.stdout.write(f"{image}\n")
-        if shutil.which("syft"):
+        if given.contents:
             sys.stdout.write(f"{contents(image)}\n")
 
 
