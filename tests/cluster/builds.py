@@ -19,6 +19,7 @@ KUBERNETES = HERE / "go" / "kubernetes"
 CONTAINERD = "v2.2.1"
 RUNC = "v1.3.4"
 KWOK = "v0.8.0"
+DISTRIBUTION = "v3.1.2"
 Make = Callable[[Path], object]
 
 _STAGES = (

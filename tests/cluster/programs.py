@@ -27,6 +27,7 @@ PARTS = {
     "control-plane": "the Kubernetes API with its controllers: about 6 minutes, 4 GB of disk",
     "node": "a real node, its workspace image included: about 9 minutes, 6 GB of disk",
     "scale": "thousands of simulated nodes and pods: about 7 minutes, 5 GB of disk",
+    "registry": "a registry for images and backups: about 2 minutes, 1 GB of disk",
 }
 PROGRAMS: dict[str, dict[str, builds.Make]] = {
     "control-plane": {
@@ -50,6 +51,7 @@ PROGRAMS: dict[str, dict[str, builds.Make]] = {
         "kwok.yaml": builds.stages,
     },
 }
+REGISTRY = builds.module("github.com/distribution/distribution/v3/cmd/registry", builds.DISTRIBUTION)
 
 
 def cache_folder() -> Path:
@@ -68,8 +70,15 @@ def path(name: str) -> Path:
     return folder() / name
 
 
+def registry() -> Path:
+    """The registry. It has a place of its own, because the cluster's programs do not depend on its version."""
+    return cache_folder() / f"registry-{builds.DISTRIBUTION}"
+
+
 def _absent(part: str) -> dict[Path, builds.Make]:
-    """What a part still needs, and how it is made; every part needs the control plane."""
+    """What a part still needs, and how it is made; every part but the registry needs the control plane."""
+    if part == "registry":
+        return {} if registry().exists() else {registry(): REGISTRY}
     makes = {path(name): make for name, make in {**PROGRAMS["control-plane"], **PROGRAMS[part]}.items()}
     if part == "node":
         makes[images.workspace_archive(cache_folder())] = images.make_workspace
@@ -120,7 +129,7 @@ def missing(part: str, *, may_build: bool = False) -> str | None:
     """What stands in the way of a part, as one line that says what to do; None when it can be used.
 
     Args:
-        part: "control-plane", "node" or "scale".
+        part: "control-plane", "node", "scale" or "registry".
         may_build: programs that are not there yet are no obstacle, as long as they can be made: `ensure` makes them.
     """
     absent = {target.name for target in _absent(part)}
