@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import structlog
-from kubernetes.utils import parse_quantity
 
-from workspaces.runtime.errors import Failure, PlatformFault, SpecConflict, UserFault, VolumeMissing
-from workspaces.runtime.k8s import faults, observing
+from workspaces.runtime.errors import (
+    Failure,
+    PlatformFault,
+    SnapshotsUnavailable,
+    SpecConflict,
+    UserFault,
+    VolumeMissing,
+)
+from workspaces.runtime.k8s import backups, faults, observing
 from workspaces.runtime.k8s.client import Cluster, Object, Refusal, Timeouts
 from workspaces.runtime.k8s.config import K8sConfig
+from workspaces.runtime.k8s.copies import Copies
 from workspaces.runtime.k8s.faults import foreign, still_ending, translated, volume_ending
+from workspaces.runtime.k8s.growing import grow
 from workspaces.runtime.k8s.keeping import Logs, run_of
-from workspaces.runtime.k8s.manifests import network, walls
+from workspaces.runtime.k8s.manifests import job, network, walls
 from workspaces.runtime.k8s.manifests import pod as pods
 from workspaces.runtime.k8s.manifests.parts import Manifest
 from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, RUN, WORKSPACE, Place, place, selector
 from workspaces.runtime.k8s.operations import K8sOperations
+from workspaces.runtime.names import checked_key
 from workspaces.runtime.operating import Operations, Told
-from workspaces.runtime.port import Listed, Observation, Pace, Presence, RunSpec
+from workspaces.runtime.port import Copying, Listed, Observation, Pace, Presence, RunSpec, SnapshotRef
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +54,7 @@ class K8sRuntime:
         self._config = config
         self._cluster = Cluster(config.kubeconfig, Timeouts(config.connect_seconds, config.read_seconds))
         self._logs = Logs(self._cluster, config)
+        self._copies = Copies(self._cluster, config)
         self._template = pods.template_digest(config)
 
     def ensure_volume(self, name: str) -> None:
@@ -70,7 +81,8 @@ class K8sRuntime:
                 raise VolumeMissing(spec.name)
             pod = self._pod(at)
             if pod is None:
-                self._grow(at, claim)
+                self._copies.make_way(at, claim)
+                self._try_to_grow(at, claim)
                 pod = self._launch(at, spec)
             if pod["metadata"].get("annotations", {}).get(DIGEST) != spec.digest():
                 raise SpecConflict(spec.name)
@@ -135,10 +147,12 @@ class K8sRuntime:
                     "Stop it first, then delete it.",
                     log_text=f"a pod of {name} is there",
                 )
+            self._copies.clear(at)
             self._delete(_CLAIM, at)
             self._config.on_step("claim_deleted")
             if self._config.layout == "own":
-                self._delete_namespace(at)
+                if not self._copies.need_namespace(at):
+                    self._delete_namespace(at)
                 return
             self.forget_walls(name)
 
@@ -148,9 +162,63 @@ class K8sRuntime:
         with translated(f"forget_walls {name}"):
             self._logs.forget(at)
             self._forget_secrets(at)
+            self._delete("Secret", at, job.secret_name(at))
             # The account is the first of them and goes last: what is left is found by it.
             for manifest in reversed(self._walls(at, RunSpec(name, 0, {}))):
                 self._delete(manifest["kind"], at, manifest["metadata"]["name"])
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """See the port."""
+        return self._copies.offered
+
+    def snapshot(self, name: str, *, key: str, created: datetime) -> Copying:
+        """See the port."""
+        at = place(self._config, name)
+        checked_key(key)
+        self._must_keep_snapshots(name)
+        with translated(f"snapshot {name}"):
+            claim = self._claim(at)
+            if claim is None:
+                raise VolumeMissing(name)
+            return self._copies.save(at, claim, key, created, in_use=self._pod(at) is not None)
+
+    def restore(self, name: str, snapshot: SnapshotRef) -> Copying:
+        """See the port."""
+        at = place(self._config, name)
+        self._must_keep_snapshots(name)
+        with translated(f"restore {name}"):
+            self._ensure_namespace_of(at, snapshot)
+            return self._copies.restore(at, self._claim(at), snapshot, in_use=self._pod(at) is not None)
+
+    def forget_snapshot(self, name: str, snapshot: SnapshotRef) -> Copying:
+        """See the port. A namespace that is there for that alone goes with `destroy_volume`."""
+        at = place(self._config, name)
+        self._must_keep_snapshots(name)
+        with translated(f"forget_snapshot {name}"):
+            self._ensure_namespace_of(at, snapshot)
+            return self._copies.forget(at, snapshot)
+
+    def resize_volume(self, name: str) -> None:
+        """See the port."""
+        at = place(self._config, name)
+        with translated(f"resize_volume {name}"):
+            claim = self._claim(at)
+            if claim is None:
+                raise VolumeMissing(name)
+            try:
+                grow(self._cluster, self._config, at, claim)
+            except Refusal as refusal:
+                raise faults.not_grown(refusal) from refusal
+
+    def _ensure_namespace_of(self, at: Place, snapshot: SnapshotRef) -> None:
+        # What the storage keeps is in the namespace, or is gone with it.
+        if snapshot.kind == backups.KIND:
+            self._ensure_namespace(at)
+
+    def _must_keep_snapshots(self, name: str) -> None:
+        if not self.keeps_snapshots:
+            raise SnapshotsUnavailable(f"neither `snapshot_class` nor `backup` is set: {name}")
 
     def operations(self, identity: str, told: Told) -> Operations:
         """See `workspaces.runtime.operating.Operable`."""
@@ -226,19 +294,17 @@ class K8sRuntime:
             if not refusal.already_exists:
                 raise
 
-    def _grow(self, at: Place, claim: Object) -> None:
+    def _try_to_grow(self, at: Place, claim: Object) -> None:
         """A volume grows with the settings where its storage can; a workspace starts without that as well."""
-        given = parse_quantity(claim["spec"]["resources"]["requests"]["storage"])  # type: ignore[no-untyped-call]
-        if given >= self._config.volume_bytes:
-            return
-        change = {"spec": {"resources": walls.claim(self._config, at)["spec"]["resources"]}}
         try:
-            self._cluster.patch(_CLAIM, at.namespace, at.name, change)
+            grow(self._cluster, self._config, at, claim)
         except Refusal as refusal:
             log.warning("volume_not_grown", workspace=at.workspace, detail=refusal.message)
 
     def _walls(self, at: Place, spec: RunSpec) -> Sequence[Manifest]:
         found = [*walls.account(at), *network.policies(self._config, at)]
+        if self._config.backup is not None:
+            found.append(network.job_policy(self._config, self._config.backup, at))
         if self._config.layout == "own":
             # One namespace for all has the quota that its admin gave it.
             found += [

@@ -13,6 +13,12 @@ RUN = "slipway.dev/run"
 DIGEST = "slipway.dev/spec-digest"
 ORPHAN = "slipway.dev/orphan-seconds"
 TEMPLATE = "slipway.dev/template-digest"
+# On a job's pod in the place of WORKSPACE: it is none of the workspace's runs.
+JOB = "slipway.dev/job"
+# On a claim: the pod that reads it, the copy that it is being made from, and the one that it was made from.
+SAVING = "slipway.dev/saving"
+RESTORING = "slipway.dev/restoring"
+RESTORED = "slipway.dev/restored-from"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 CONTAINER = "workspace"
@@ -38,6 +44,11 @@ class Place:
     def labels(self) -> dict[str, str]:
         """On everything that belongs to the workspace."""
         return {MANAGED_BY: "slipway", INSTANCE: self.instance, WORKSPACE: self.workspace}
+
+    @property
+    def job_labels(self) -> dict[str, str]:
+        """On a job that is at work for the workspace."""
+        return {MANAGED_BY: "slipway", INSTANCE: self.instance, JOB: self.workspace}
 
     def run_name(self, run: int) -> str:
         """Of what belongs to one run."""

@@ -10,9 +10,9 @@ import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from workspaces.runtime.k8s.config import CLOSED, K8sConfig, Peer
+from workspaces.runtime.k8s.config import CLOSED, Backup, K8sConfig, Peer
 from workspaces.runtime.k8s.manifests.parts import Manifest, manifest
-from workspaces.runtime.k8s.names import WORKSPACE, Place
+from workspaces.runtime.k8s.names import JOB, WORKSPACE, Place
 
 _API = "networking.k8s.io/v1"
 _DNS = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
@@ -33,6 +33,19 @@ def policies(config: K8sConfig, place: Place) -> list[Manifest]:
         if targets := _targets(config):
             found.append(_policy(place, "egress", egress=[{"to": targets}]))
     return found
+
+
+def job_policy(config: K8sConfig, backup: Backup, place: Place) -> Manifest:
+    """What the jobs that carry copies may talk to: names, and the registry. Nobody may talk to them."""
+    host = urlsplit(f"//{backup.repository}")
+    # Tokens for a registry are often given by somebody else, at the usual port.
+    ports = sorted({host.port or _PORTS["http" if backup.insecure else "https"], _PORTS["https"]})
+    to = _peers(backup.network) or _internet(config)
+    egress: list[Manifest] = [{"to": to, "ports": [{"protocol": "TCP", "port": port} for port in ports]}]
+    if peers := _peers(config.dns):
+        egress.append({"to": peers, "ports": _DNS})
+    spec = {"podSelector": {"matchLabels": {JOB: place.workspace}}, "policyTypes": ["Ingress", "Egress"]}
+    return manifest("NetworkPolicy", _API, place, name=f"{place.name}-jobs", spec={**spec, "egress": egress})
 
 
 def _policy(
@@ -68,11 +81,15 @@ def _platform_ports(config: K8sConfig) -> list[Manifest]:
 
 def _targets(config: K8sConfig) -> list[Manifest]:
     targets: list[Manifest] = [{"ipBlock": {"cidr": network}} for network in config.allowed]
-    if config.egress == "internet":
-        closed = [*CLOSED, *config.closed]
-        for everything in ("0.0.0.0/0", "::/0"):
-            version = ipaddress.ip_network(everything).version
-            # The standard calls an exception that is not inside the block an error.
-            without = [network for network in closed if ipaddress.ip_network(network).version == version]
-            targets.append({"ipBlock": {"cidr": everything, "except": without}})
+    return [*targets, *_internet(config)] if config.egress == "internet" else targets
+
+
+def _internet(config: K8sConfig) -> list[Manifest]:
+    targets: list[Manifest] = []
+    closed = [*CLOSED, *config.closed]
+    for everything in ("0.0.0.0/0", "::/0"):
+        version = ipaddress.ip_network(everything).version
+        # The standard calls an exception that is not inside the block an error.
+        without = [network for network in closed if ipaddress.ip_network(network).version == version]
+        targets.append({"ipBlock": {"cidr": everything, "except": without}})
     return targets

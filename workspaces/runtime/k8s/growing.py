@@ -1,0 +1,31 @@
+"""A volume grows with the settings. It never shrinks: no storage can do that without a copy."""
+
+from __future__ import annotations
+
+import structlog
+from kubernetes.utils import parse_quantity
+
+from workspaces.runtime.k8s.client import Cluster, Object
+from workspaces.runtime.k8s.config import K8sConfig
+from workspaces.runtime.k8s.manifests import walls
+from workspaces.runtime.k8s.names import Place
+
+log = structlog.get_logger(__name__)
+
+
+def grow(cluster: Cluster, config: K8sConfig, place: Place, claim: Object) -> None:
+    """Ask for the size that the settings say, if the claim asks for less. Done while a pod uses it.
+
+    Raises:
+        Refusal: its storage class does not let it grow.
+    """
+    given = parse_quantity(claim["spec"]["resources"]["requests"]["storage"])  # type: ignore[no-untyped-call]
+    if given >= config.volume_bytes:
+        return
+    wanted = walls.claim(config, place)["spec"]["resources"]
+    if config.layout == "own" and cluster.get("ResourceQuota", place.namespace, place.name) is not None:
+        # The workspace's own quota must not be what is in the way.
+        room = {"spec": {"hard": {"requests.storage": wanted["requests"]["storage"]}}}
+        cluster.patch("ResourceQuota", place.namespace, place.name, room)
+    cluster.patch("PersistentVolumeClaim", place.namespace, place.name, {"spec": {"resources": wanted}})
+    log.info("volume_grown", workspace=place.workspace, bytes=config.volume_bytes)
