@@ -171,7 +171,7 @@ class Http:
             finally:
                 found.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Passing(f"{method} {urlsplit(target).netloc}: {type(error).__name__}") from error
+            raise _unanswered(f"{method} {urlsplit(target).netloc}", error) from error
         if len(content) > limit:
             found.close()
             raise Problem("backup_damaged", "The registry's answer is longer than it can be.", _OPERATOR)
@@ -200,7 +200,7 @@ class Http:
         try:
             found = self._pool.request("POST" if form else "GET", url, body=form, headers=headers)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Passing(f"asking for a token: {type(error).__name__}") from error
+            raise _unanswered("asking for a token", error) from error
         if found.status in _PASSING:
             raise Passing(f"asking for a token was answered {found.status}", _seconds(found.headers.get("Retry-After")))
         if found.status != 200:
@@ -210,6 +210,18 @@ class Http:
             return str(document.get("token") or document["access_token"])
         except (ValueError, KeyError, AttributeError):
             raise _refused("what should be a token is none") from None
+
+
+def _unanswered(doing: str, error: Exception) -> Exception:
+    """What to raise where no answer came: nearly always something that passes."""
+    reason = getattr(error, "reason", None) or error
+    if "CERTIFICATE_VERIFY_FAILED" in str(reason):
+        return Problem(
+            "registry_untrusted",
+            "The registry's certificate is from nobody that is trusted here.",
+            "Ask the operator to name the certificates that the registry's is from.",
+        )
+    return Passing(f"{doing}: {type(reason).__name__}")
 
 
 def _refused(detail: str) -> Problem:

@@ -42,7 +42,7 @@ class Jobs:
 
     folder: Path
     host: str
-    options: tuple[str, ...] = ("--patience", "20")
+    options: tuple[str, ...] = ("--insecure", "--patience", "20")
 
     @property
     def volume(self) -> Path:
@@ -50,7 +50,7 @@ class Jobs:
         return self.folder / "volume"
 
     def command(self, *arguments: str) -> list[str]:
-        result = ("--insecure", "--result", str(self.folder / "result.json"))
+        result = ("--result", str(self.folder / "result.json"))
         return [sys.executable, "-c", MEASURED, str(self.folder / "memory"), *self.options, *result, *arguments]
 
     def run(self, *arguments: str) -> Job:

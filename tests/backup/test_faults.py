@@ -73,7 +73,7 @@ def test_a_registry_that_asks_to_wait_is_given_the_time(bad: Jobs, wire: Line) -
 
 def test_patience_ends(bad: Jobs, store: Registry, wire: Line) -> None:
     store.stop()
-    bad.options = ("--patience", "2")
+    bad.options = ("--insecure", "--patience", "2")
     done = bad.save()
     assert (done.code, done.result["code"], done.result["temporary"]) == (1, "registry_away", True)
 
@@ -159,7 +159,7 @@ def test_a_registry_with_a_lock(tmp_path: Path, lock: registries.Lock) -> None:
     (tmp_path / "volume/data").write_bytes(os.urandom(3 * MEGABYTE))
     with registry(lock) as store:
         known = str(registries.credentials(tmp_path / "config.json", store.host))
-        jobs = Jobs(tmp_path, store.host, ("--patience", "10", "--credentials", known))
+        jobs = Jobs(tmp_path, store.host, ("--insecure", "--patience", "10", "--credentials", known))
         done = jobs.save()
         assert done.code == 0, done.log
         assert same(jobs, done.result["reference"])
@@ -167,10 +167,10 @@ def test_a_registry_with_a_lock(tmp_path: Path, lock: registries.Lock) -> None:
         registries.credentials(tmp_path / "config.json", store.host, "wrong")
         refused = jobs.save()
         assert (refused.result["code"], refused.result["temporary"]) == ("registry_refused", False)
-        jobs.options = ("--patience", "10")
+        jobs.options = ("--insecure", "--patience", "10")
         assert jobs.save().result["code"] == "registry_refused"
         (tmp_path / "config.json").write_text("{")
-        jobs.options = ("--patience", "10", "--credentials", known)
+        jobs.options = ("--insecure", "--patience", "10", "--credentials", known)
         assert jobs.save().result["code"] == "credentials_unusable"
 
 
@@ -183,6 +183,19 @@ def test_a_token_that_ends_meanwhile_is_traded_for_another(tmp_path: Path) -> No
         wire.faults = [Fault("PATCH", 401, WWW_Authenticate=challenge)]
         entry = {"identitytoken": store.tokens.identity}
         known = str(registries.credentials(tmp_path / "config.json", f"https://{wire.host}/backups", **entry))
-        done = Jobs(tmp_path, wire.host, ("--patience", "10", "--credentials", known)).save()
+        done = Jobs(tmp_path, wire.host, ("--insecure", "--patience", "10", "--credentials", known)).save()
         # One to look, one to write, and one more after the first was over.
         assert (done.code, store.tokens.given) == (0, 3), done.log
+
+
+def test_only_certificates_that_are_trusted_will_do(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume/data").write_text("x")
+    with registry("tls") as store:
+        jobs = Jobs(tmp_path, store.host, ("--patience", "10", "--authority", str(store.folder / "ca.crt")))
+        done = jobs.save()
+        assert done.code == 0, done.log
+        assert same(jobs, done.result["reference"])
+        jobs.options = ("--patience", "10")
+        refused = jobs.save()
+        assert (refused.result["code"], refused.result["temporary"]) == ("registry_untrusted", False)

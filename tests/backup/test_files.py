@@ -159,7 +159,8 @@ def test_a_file_that_cannot_be_read_is_a_failure_and_no_gap(jobs: Jobs) -> None:
     assert "“shut”" in result["message"]
 
 
-def test_a_file_that_changes_meanwhile_is_a_failure(jobs: Jobs) -> None:
+@pytest.mark.parametrize("size", [MEGABYTE, 60 * MEGABYTE, 61 * MEGABYTE], ids=["shorter", "rewritten", "longer"])
+def test_a_file_that_changes_meanwhile_is_a_failure(jobs: Jobs, size: int) -> None:
     with (jobs.volume / "big").open("wb") as file:
         for _ in range(60):
             file.write(os.urandom(MEGABYTE))
@@ -168,7 +169,8 @@ def test_a_file_that_changes_meanwhile_is_a_failure(jobs: Jobs) -> None:
         assert process.stdout is not None
         assert "part_stored" in process.stdout.readline()
         with (jobs.volume / "big").open("r+b") as file:
-            file.truncate(MEGABYTE)
+            file.write(b"changed")
+            file.truncate(size)
         process.stdout.read()
     result = json.loads((jobs.folder / "result.json").read_text())
     assert (result["code"], result["temporary"]) == ("volume_changed", True)

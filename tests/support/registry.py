@@ -22,13 +22,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from tests.cluster import programs
+from tests.cluster.pki import Authority
 from tests.support.platform import free_port
 from tests.support.waiting import eventually
 
 USER, PASSWORD = "backup", "a long password"
 # Of PASSWORD, as htpasswd writes it (bcrypt).
 _HTPASSWD = "backup:$2b$04$7aZ60WOutwr4KeBoBokkkOotyz1kCnHpZMsyqWDem0QPYWVpOvHlq\n"
-Lock = Literal["none", "basic", "token"]
+Lock = Literal["none", "basic", "token", "tls"]
 
 
 class Registry:
@@ -38,6 +39,7 @@ class Registry:
         host: its address with the port.
         blobs: where the content of blobs lies.
         tokens: who gives tokens for it, if it wants some.
+        authority: who its certificate is from, if it has one.
     """
 
     tokens: TokenServer
@@ -49,6 +51,7 @@ class Registry:
         self.host = f"{address}:{self.port}"
         self.blobs = folder / "data/docker/registry/v2/blobs/sha256"
         self._lock = lock
+        self.authority = Authority("registries")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -67,6 +70,10 @@ class Registry:
             (self.folder / "htpasswd").write_text(_HTPASSWD)
             config["auth"] = {"htpasswd": {"realm": "test", "path": str(self.folder / "htpasswd")}}
         path = self.folder / "config.json"
+        if self._lock == "tls":
+            (self.folder / "ca.crt").write_bytes(self.authority.pair.certificate)
+            certificate, key = self.authority.issue("registry", hosts=[self.address]).write(self.folder, "registry")
+            config["http"]["tls"] = {"certificate": str(certificate), "key": str(key)}
         if self._lock == "token":
             config["auth"] = self.tokens.config(self.folder)
         path.write_text(json.dumps(config))  # JSON is YAML.
