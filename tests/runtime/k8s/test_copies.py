@@ -53,7 +53,9 @@ class Copier(Stage):
         message = said if isinstance(said, str) else json.dumps(said)
         ended = {"exitCode": 0 if phase == "Succeeded" else 1, "reason": reason or "Completed", "message": message}
         container = {"name": "backup", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
-        status = {"phase": phase, "containerStatuses": [{**container, "state": {"terminated": ended}}]}
+        self.tell(suffix, phase=phase, containerStatuses=[{**container, "state": {"terminated": ended}}])
+
+    def tell(self, suffix: str, **status: Any) -> None:
         name = f"{self.prefix}demo"
         self.cluster.kubectl(
             *("patch", "pod", f"{name}-{suffix}", "--namespace", name, "--subresource", "status"),
@@ -189,13 +191,27 @@ def test_a_silent_node_is_unknown(copier: Copier) -> None:
     runtime = copier.copying()
     copier.volume(runtime)
     copier.save(runtime)
-    name = f"{copier.prefix}demo"
-    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}
-    copier.cluster.kubectl(
-        *("patch", "pod", f"{name}-save-one", "--namespace", name, "--subresource", "status"),
-        *("--type", "merge", "--patch", json.dumps({"status": status})),
-    )
+    lost = [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]
+    copier.tell("save-one", phase="Running", conditions=lost)
     assert copier.save(runtime).state is CopyState.UNKNOWN
+
+
+def test_a_job_that_waits_says_for_what_and_one_that_can_never_start_has_failed(copier: Copier) -> None:
+    runtime = copier.copying()
+    copier.volume(runtime)
+    copier.save(runtime)
+    full = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}
+    copier.tell("save-one", phase="Pending", conditions=[full])
+    assert copier.save(runtime) == Copying(CopyState.RUNNING, message="0/3 nodes are available")
+    waiting = {"waiting": {"reason": "ErrImagePull", "message": "backup:1: not found"}}
+    container = {"name": "backup", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": waiting}
+    copier.tell("save-one", phase="Pending", containerStatuses=[container])
+    failed = copier.save(runtime)
+    assert failed.failure is not None
+    assert (failed.state, failed.failure.code, failed.failure.temporary) == (
+        CopyState.FAILED, "job_image_missing", False,
+    )  # fmt: skip
+    eventually(lambda: not copier.job("save-one"))
 
 
 def test_a_volume_is_made_from_a_copy_and_no_run_starts_before_that(copier: Copier) -> None:

@@ -190,7 +190,7 @@ def test_a_volume_grows_while_it_is_in_use(growing: Stage) -> None:
     larger = bound(growing, expandable=True)
     assert asked(growing) == "1Gi"
     for _ in range(2):
-        larger.resize_volume("demo")
+        patiently(lambda: larger.resize_volume("demo"))
         assert asked(growing) == "2Gi"
     assert growing.get("pod"), "it still runs"
     growing.runtime(volume_bytes=2**30).resize_volume("demo")
@@ -207,7 +207,7 @@ def test_a_volume_grows_at_the_next_start_whatever_its_own_quota_said(growing: S
 def test_a_volume_that_cannot_grow_says_why_and_starts_all_the_same(growing: Stage) -> None:
     larger = bound(growing, expandable=False)
     with pytest.raises(ClusterFault) as caught:
-        larger.resize_volume("demo")
+        patiently(lambda: larger.resize_volume("demo"))
     assert (caught.value.code, caught.value.temporary) == ("volume_not_grown", False)
     assert "storageclass" in caught.value.user_text
     patiently(lambda: larger.destroy_run("demo"))

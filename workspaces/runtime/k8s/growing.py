@@ -5,7 +5,8 @@ from __future__ import annotations
 import structlog
 from kubernetes.utils import parse_quantity
 
-from workspaces.runtime.k8s.client import Cluster, Object
+from workspaces.runtime.k8s import faults
+from workspaces.runtime.k8s.client import Cluster, Object, Refusal
 from workspaces.runtime.k8s.config import K8sConfig
 from workspaces.runtime.k8s.manifests import walls
 from workspaces.runtime.k8s.names import Place
@@ -18,6 +19,7 @@ def grow(cluster: Cluster, config: K8sConfig, place: Place, claim: Object) -> No
 
     Raises:
         Refusal: its storage class does not let it grow.
+        ClusterFault: "cluster_catching_up", temporary.
     """
     given = parse_quantity(claim["spec"]["resources"]["requests"]["storage"])  # type: ignore[no-untyped-call]
     if given >= config.volume_bytes:
@@ -27,5 +29,11 @@ def grow(cluster: Cluster, config: K8sConfig, place: Place, claim: Object) -> No
         # The workspace's own quota must not be what is in the way.
         room = {"spec": {"hard": {"requests.storage": wanted["requests"]["storage"]}}}
         cluster.patch("ResourceQuota", place.namespace, place.name, room)
-    cluster.patch("PersistentVolumeClaim", place.namespace, place.name, {"spec": {"resources": wanted}})
+    try:
+        cluster.patch("PersistentVolumeClaim", place.namespace, place.name, {"spec": {"resources": wanted}})
+    except Refusal as refusal:
+        # The cluster goes on by what the quota said before, for a moment.
+        if faults.is_about_quota(refusal, place.name):
+            raise faults.catching_up(str(refusal)) from refusal
+        raise
     log.info("volume_grown", workspace=place.workspace, bytes=config.volume_bytes)

@@ -159,12 +159,16 @@ def is_over(pod: Object) -> bool:
 def _outcome(pod: Object) -> Outcome:
     status = pod.get("status", {})
     said = _said(status)
+    if "deletionTimestamp" in pod["metadata"]:
+        return Outcome(Copying(CopyState.RUNNING, message="An attempt before is still ending."), said, pod)
     if status.get("phase") == "Succeeded" and said.get("state") == "done":
         return Outcome(Copying(CopyState.PRESENT), said, pod)
     if is_over(pod):
         return Outcome(Copying(CopyState.FAILED, failure=_failure(status, said)), said, pod)
     if observing.node_is_lost(pod):
         return Outcome(Copying(CopyState.UNKNOWN), said, pod)
+    if code := observing.hindrance(status):
+        return Outcome(Copying(CopyState.FAILED, failure=_never(code, status)), said, pod)
     return Outcome(Copying(CopyState.RUNNING, message=_waiting(status)), said, pod)
 
 
@@ -194,6 +198,17 @@ def _failure(status: Object, said: Mapping[str, Any]) -> Failure:
         f"The job that copies the workspace's files was ended ({reason}).",
         "Try again; if that does not help, ask the operator to give such jobs more time or memory.",
         log_text=f"{reason}: {status.get('message', '')}"[:_LONGEST_TEXT],
+    )
+
+
+def _never(code: str, status: Object) -> Failure:
+    """It cannot be started, however long one waits: its image is missing, say."""
+    return ClusterFault(
+        f"job_{code}",
+        "The job that copies the workspace's files cannot be started in the cluster.",
+        "Ask the operator to correct the settings for backups.",
+        log_text=_waiting(status),
+        temporary=False,
     )
 
 
