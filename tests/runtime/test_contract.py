@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 
 import pytest
 
@@ -12,8 +11,8 @@ from kernel.errors import PlatformFault
 from tests.runtime.k8s.rig import cluster_rig
 from tests.runtime.rigs import Rig, fake_rig, local_rig, spec
 from tests.support.waiting import eventually
-from workspaces.runtime.errors import SnapshotsUnavailable, SpecConflict, VolumeExists, VolumeInUse, VolumeMissing
-from workspaces.runtime.port import Copying, CopyState, Presence, SnapshotRef
+from workspaces.runtime.errors import SpecConflict, VolumeMissing
+from workspaces.runtime.port import Presence
 
 
 @pytest.fixture(
@@ -149,51 +148,3 @@ def test_a_name_that_leads_elsewhere_is_refused(rig: Rig, name: str) -> None:
         with pytest.raises(PlatformFault) as caught:
             operation(name)
         assert caught.value.code == "invalid_name"
-
-
-NOW = datetime(2026, 11, 24, tzinfo=UTC)
-
-
-def until_done(act: Callable[[], Copying]) -> Copying:
-    """Repeat an operation on snapshots until it is over."""
-    seen = eventually(lambda: found if (found := act()).state is not CopyState.RUNNING else None, timeout=120)
-    assert seen is not None
-    return seen
-
-
-def saved(rig: Rig, key: str = "one") -> SnapshotRef:
-    found = until_done(lambda: rig.runtime.snapshot("demo", key=key, created=NOW)).snapshot
-    assert found is not None
-    return found
-
-
-def test_who_copies_no_volumes_says_so(rig: Rig) -> None:
-    if rig.runtime.keeps_snapshots:
-        pytest.skip("this one does")
-    rig.runtime.ensure_volume("demo")
-    with pytest.raises(SnapshotsUnavailable):
-        rig.runtime.snapshot("demo", key="one", created=NOW)
-    with pytest.raises(SnapshotsUnavailable):
-        rig.runtime.restore("demo", SnapshotRef("fake", "demo/one"))
-
-
-def test_a_copy_outlives_its_volume_and_makes_it_anew(rig: Rig) -> None:
-    if not rig.runtime.keeps_snapshots:
-        pytest.skip("this one copies no volumes")
-    with pytest.raises(VolumeMissing):
-        rig.runtime.snapshot("demo", key="one", created=NOW)
-    rig.runtime.ensure_volume("demo")
-    found = saved(rig)
-    assert saved(rig) == found
-    assert saved(rig, "two") != found
-    with pytest.raises(VolumeExists):
-        rig.runtime.restore("demo", found)
-    rig.runtime.destroy_volume("demo")
-    assert rig.runtime.list() == []
-    for _ in range(2):
-        assert until_done(lambda: rig.runtime.restore("demo", found)) == Copying(CopyState.PRESENT, found)
-    rig.start(run=2)
-    with pytest.raises(VolumeInUse):
-        rig.runtime.snapshot("demo", key="three", created=NOW)
-    for _ in range(2):
-        assert until_done(lambda: rig.runtime.forget_snapshot("demo", found)).state is CopyState.ABSENT

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import images, network, programs
-from tests.cluster.images import Member
+from tests.cluster import network
 from tests.cluster.node import Node
+from tests.runtime.k8s import backup_image
 from tests.runtime.k8s.conftest import patiently
 from tests.runtime.k8s.test_node import LIMITS, NodeStage, place
 from tests.support import registry as registries
@@ -34,9 +31,6 @@ pytestmark = [
     pytest.mark.allow_hosts(["127.0.0.1", network.MACHINE, network.PODS, ELSEWHERE]),
 ]
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
-IMAGE = "slipway.test/backup:1"
-LIBRARY = "opt/slipway/lib"
-PROGRAM = f'#!/bin/sh\nPYTHONPATH=/{LIBRARY} exec /usr/bin/python3 -B -m agent.backup "$@"\n'
 # As the workspace's own user, within its home.
 FILL = (
     "umask 022; cd; mkdir -p deep/er shut; head -c 5000000 /dev/urandom > deep/er/data; echo x > shut/secret;"
@@ -50,43 +44,9 @@ LIST = (
 )
 
 
-def packages() -> dict[str, Path]:
-    """The program and what it needs, by path in the image."""
-    found = {}
-    for name in ("agent", "backports.zstd", "urllib3"):
-        spec = importlib.util.find_spec(name)
-        assert spec is not None
-        assert spec.origin is not None
-        folder = Path(spec.origin).parent
-        for path in folder.rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                found[f"{LIBRARY}/{name.replace('.', '/')}/{path.relative_to(folder)}"] = path
-    return found
-
-
-def members(base: Path) -> Iterator[Member]:
-    """The workspace's image and the program in it: its Python is that of the machine's."""
-    with tarfile.open(base) as archive:
-        layer = next(info for info in archive if info.name.endswith(".tar"))
-        with tarfile.open(fileobj=archive.extractfile(layer)) as tar:
-            for info in tar:
-                file = tar.extractfile(info) if info.isreg() else None
-                yield info, file.read() if file is not None else None
-    program = tarfile.TarInfo("opt/slipway/bin/backup")
-    program.mode = 0o755
-    yield from images.from_files(packages())
-    yield program, PROGRAM.encode()
-
-
-@pytest.fixture(scope="module")
-def image(node: Node, tmp_path_factory: pytest.TempPathFactory) -> str:
-    if sys.version_info[:2] != (3, 11):
-        pytest.skip("the workspace's image has Python 3.11, and these libraries are built for another")
-    target = tmp_path_factory.mktemp("image") / "backup.tar"
-    base = images.workspace_archive(programs.cache_folder())
-    node.load_image(images.write_image(target, IMAGE, members(base), User="1000:1000"))
-    target.unlink()
-    return IMAGE
+@pytest.fixture
+def image(node: Node) -> str:
+    return backup_image.on(node)
 
 
 @pytest.fixture
