@@ -184,6 +184,7 @@ class _Upload:
         self._digest = digest
         self._location = ""
         self._sent = 0
+        self._piece = _CHUNK
 
     def step(self) -> bool:
         """The next request; False after the last one."""
@@ -212,9 +213,12 @@ class _Upload:
         answer = self._http.once("POST", self._url, headers={"Content-Length": "0"})
         _expect(answer, 202, "beginning an upload")
         self._location, self._sent = answer.header("Location"), 0
+        least = answer.header("OCI-Chunk-Min-Length")
+        if least.isascii() and least.isdigit():
+            self._piece = max(_CHUNK, int(least[:9]))
 
     def _send(self) -> None:
-        piece = self._content[self._sent : self._sent + _CHUNK].tobytes()
+        piece = self._content[self._sent : self._sent + self._piece].tobytes()
         headers = {
             "Content-Type": "application/octet-stream",
             "Content-Range": f"{self._sent}-{self._sent + len(piece) - 1}",

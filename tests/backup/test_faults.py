@@ -64,6 +64,21 @@ def test_a_piece_whose_answer_was_lost_is_not_sent_again(bad: Jobs, wire: Line) 
     assert wire.bytes_sent < 21 * MEGABYTE
 
 
+def test_a_registry_that_wants_larger_pieces_gets_them(bad: Jobs, wire: Line) -> None:
+    def pieces() -> int:
+        return sum(method == "PATCH" for method, _ in wire.seen)
+
+    assert bad.save().code == 0
+    usual = pieces()
+    (bad.volume / "data").write_bytes(os.urandom(20 * MEGABYTE))
+    wire.seen.clear()
+    wire.added = {"OCI-Chunk-Min-Length": str(15 * MEGABYTE)}
+    done = bad.save(key="two")
+    # One of the first is the empty description that all of them share.
+    assert (usual, pieces()) == (3 + 1, 2)
+    assert same(bad, done.result["reference"])
+
+
 def test_a_registry_that_asks_to_wait_is_given_the_time(bad: Jobs, wire: Line) -> None:
     wire.faults = [Fault("POST", 429, Retry_After="3")]
     done = bad.save()

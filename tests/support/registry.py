@@ -234,6 +234,7 @@ class Line(_Server):
         host: its address with the port.
         faults: still to come.
         seen: method and path of each request that came.
+        added: headers that the registry's answers get on their way.
     """
 
     def __init__(self, target: str) -> None:
@@ -242,6 +243,7 @@ class Line(_Server):
         self.host = f"127.0.0.1:{self.server_port}"
         self.faults: list[Fault] = []
         self.seen: list[tuple[str, str]] = []
+        self.added: dict[str, str] = {}
         self.bytes_sent = 0
 
     def fault(self, method: str) -> Fault | None:
@@ -287,7 +289,7 @@ class _LineHandler(http.server.BaseHTTPRequestHandler):
             if fault is not None:
                 self._cut()
                 return
-            self._answer(answer.status, dict(answer.getheaders()), content)
+            self._answer(answer.status, {**dict(answer.getheaders()), **self.server.added}, content)
 
     def do_HEAD(self) -> None:
         self.do_GET()
