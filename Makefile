@@ -6,12 +6,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := platform accounts workspaces gateway agent tests bench
+SOURCES := platform accounts workspaces gateway agent deploy tests bench
 PYTEST_ARGS ?=
+IMAGE_ARGS ?=
 # What touches the database passes on PostgreSQL too.
 ON_POSTGRES := tests/accounts tests/api tests/operator tests/portal tests/services
 
-.PHONY: help run sign-in setup dev test test-cluster test-node check format bench requirements schema clean
+.PHONY: help run sign-in setup dev test test-cluster test-node check format bench images requirements schema clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +36,7 @@ test: $(VENV)/.dev ## run the tests; parts that need more than pip and npm are s
 test-cluster: $(VENV)/.dev ## run the tests that need a Kubernetes control plane; the first time builds it (7 minutes, 5 GB)
 	@$(BIN)/python -m tests.cluster.programs control-plane
 	@$(BIN)/python -m tests.cluster.programs scale
+	@$(BIN)/python -m tests.cluster.programs chart
 	@$(BIN)/python -m tests.cluster.programs registry
 	@SLIPWAY_TEST_REQUIRE=cluster,scale,registry $(BIN)/python -m pytest -m "(cluster or scale or registry) and not node" $(PYTEST_ARGS)
 
@@ -60,8 +62,12 @@ bench: $(VENV)/.dev ## measure; one benchmark with `bench/NAME`, its result as J
 	@$(BIN)/python manage.py setup_ide
 	@for name in cold_start gateway api rest; do echo; echo "== $$name"; $(BIN)/python bench/$$name || exit 1; done
 
-schema: $(VENV)/.dev ## write the API's schema to docs/openapi.yaml
+images: $(VENV)/.dev ## build the container images with Buildah, as root, e.g. IMAGE_ARGS='ide --base debootstrap'
+	@$(BIN)/python -m deploy.images.build $(IMAGE_ARGS)
+
+schema: $(VENV)/.dev ## write the API's schema to docs/openapi.yaml, the chart's schema and docs/chart.md
 	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+	@PYTHONPATH=platform:. $(BIN)/python -m tests.deploy.generated
 
 requirements: $(VENV)/.dev ## pin pyproject.toml's dependencies, with hashes
 	@$(PIP) install --quiet uv

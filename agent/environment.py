@@ -62,7 +62,8 @@ class Environment:
         door: IP address and TCP port (0: any) where the gateway comes in; None where it uses the sockets in `run_dir`.
         node, ide: Node's binary and code-server's entry script.
         home: the user's home folder, on the volume.
-        variables: for whatever runs on the user's behalf: without the agent's own.
+        variables: for whatever runs on the user's behalf: without the agent's own, and with the programs of the folder
+            SLIPWAY_TOOLS for those who have none of that name.
     """
 
     spec_path: Path
@@ -106,6 +107,9 @@ def _for_children(source: Mapping[str, str]) -> Mapping[str, str]:
         for name, value in source.items()
         if name == MARKER or (not name.startswith("SLIPWAY_") and name not in _OWN_PYTHON)
     }
+    if tools := source.get("SLIPWAY_TOOLS"):
+        # Last: what the user's image brings of the same name is what they mean.
+        kept["PATH"] = f"{kept.get('PATH', os.defpath)}:{tools}/bin"
     return MappingProxyType(kept)
 
 

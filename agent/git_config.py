@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from agent import programs
 from agent.environment import Environment
 from agent.files import write_atomically
 from agent.spec import Spec
@@ -27,10 +27,10 @@ def quote(value: str) -> str:
 
 def helper_command(environment: Environment) -> str:
     """The credential helper, as a shell line. Holds no secret: it reads the token from its file each time."""
-    root = Path(__file__).resolve().parent.parent
-    arguments = ["-P", "-s", "-m", "agent.credential", environment.platform or "", str(environment.secrets_path or "")]
-    command = [sys.executable, *arguments]
-    return f"!PYTHONPATH={shlex.quote(str(root))} {shlex.join(command)}"
+    handed = (environment.platform or "", str(environment.secrets_path or ""))
+    command, added = programs.command("agent.credential", *handed)
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in added.items())
+    return f"!{variables} {shlex.join(command)}"
 
 
 def render(environment: Environment, spec: Spec, folder: Path) -> str:

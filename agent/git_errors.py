@@ -9,6 +9,8 @@ from agent.problems import Problem
 
 # In order: a full disk also breaks the connection, and a refused sign-in also says that nothing could be read.
 _RULES: tuple[tuple[str, str], ...] = (
+    # Python's words, as there was nobody else to say it.
+    ("git_missing", r"no such file or directory: 'git'"),
     ("disk_full", r"no space left on device|disk quota exceeded|unable to write file .*: quota"),
     ("protocol_not_allowed", r"transport '.*' not allowed|protocol .* is not allowed|attempted insecure"),
     (
@@ -37,6 +39,10 @@ _TEMPORARY = frozenset({"clone_stalled", "network_unreachable"})
 
 def _words(code: str, name: str, ref: str) -> tuple[str, str]:
     return {
+        "git_missing": (
+            f"{name} could not be cloned: the workspace's image has no git.",
+            "Ask your administrator for an image that has git in it. The editor works without.",
+        ),
         "disk_full": (
             "There is no space left on the workspace's disk.",
             "Delete files in this workspace or ask for a larger disk, then start it again.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import os
 import signal
@@ -10,7 +11,7 @@ import traceback
 from collections.abc import Coroutine
 from typing import Any
 
-from agent import devcontainer, environment, files, git_config, git_errors, ide, proctable, settings, spec
+from agent import devcontainer, environment, files, git_config, git_errors, ide, kubeconfig, proctable, settings, spec
 from agent.activity import Activity
 from agent.board import Board, Part
 from agent.content import Content, choose_folder
@@ -122,6 +123,7 @@ class Workspace:
     async def _open(self) -> None:
         """From the repository to a workspace that is complete."""
         self._set_git_up()
+        self._set_kubectl_up()
         try:
             await self._content.ensure()
         except Problem as problem:
@@ -150,6 +152,19 @@ class Workspace:
                 " may be missing. Make room on the disk, or move that file away, and restart the workspace."
             )
             self._tell(text, "gitconfig_unusable", error)
+
+    def _set_kubectl_up(self) -> None:
+        """Access to the dev cluster, where there is one. Without it everything else goes on."""
+        if self._spec.dev_cluster is None:
+            return
+        try:
+            kubeconfig.install(self._env, self._spec.dev_cluster)
+        except OSError as error:
+            text = (
+                "kubectl could not be set up for the dev cluster. Make room on the disk, or move ~/.kube away, and"
+                " restart the workspace."
+            )
+            self._tell(text, "kubeconfig_unwritable", error)
 
     def _tell(self, text: str, code: str, error: Exception) -> None:
         self._log.write("agent", f"{text} ({error})", level="warning", event=code)
@@ -289,6 +304,8 @@ def run() -> int:
     try:
         env = environment.read()
         document = spec.parse(env.spec_path.read_bytes())
+        if document.dev_cluster is not None:
+            env = dataclasses.replace(env, variables={**env.variables, **kubeconfig.variables(env)})
         env.state_dir.mkdir(parents=True, exist_ok=True)
         env.run_dir.mkdir(parents=True, exist_ok=True)
         asyncio.run(_live(env, document, log))

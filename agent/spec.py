@@ -51,8 +51,17 @@ class Repository:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class DevCluster:
+    """Where `kubectl` goes. `certificate_authority` is in PEM; empty where the server is publicly trusted."""
+
+    server: str
+    certificate_authority: str
+    namespace: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Spec:
-    """One run of one workspace. `report_interval` is in seconds, 1 to 300."""
+    """One run of one workspace. `report_interval` is in seconds, 1 to 300; `dev_cluster` may be None."""
 
     workspace_id: str
     slug: str
@@ -63,6 +72,7 @@ class Spec:
     workspace_url: str
     port_url: str
     report_interval: float
+    dev_cluster: DevCluster | None = None
 
 
 def _invalid(path: str, problem: str) -> Problem:
@@ -113,6 +123,16 @@ def _repository(document: dict[str, Any]) -> Repository:
     return repository
 
 
+def _dev_cluster(document: dict[str, Any]) -> DevCluster | None:
+    if document.get("dev_cluster") is None:
+        return None
+    return DevCluster(
+        server=_text(document, "dev_cluster.server"),
+        certificate_authority=_get(document, "dev_cluster.certificate_authority", str),
+        namespace=_text(document, "dev_cluster.namespace"),
+    )
+
+
 def parse(text: str | bytes) -> Spec:
     """Parse and check the document.
 
@@ -138,4 +158,5 @@ def parse(text: str | bytes) -> Spec:
         workspace_url=_text(document, "urls.workspace"),
         port_url=_text(document, "urls.port"),
         report_interval=min(max(float(interval), 1.0), 300.0),
+        dev_cluster=_dev_cluster(document),
     )

@@ -19,6 +19,7 @@ _NAMES = (
     ("-m\0gateway", "gateway"),
     ("gunicorn", "web"),
     ("manage.py\0up", "supervisor"),
+    ("manage.py\0operator", "operator"),
 )
 _SUMMED = ("rss_mib", "pss_mib", "cpu_percent")
 
@@ -29,7 +30,7 @@ def measure(quick: bool) -> Result:  # noqa: FBT001 - The signature that `bench.
     with Platform() as platform:
         time.sleep(settle)
         supervisor = parent_of(platform.pid_of("web"))
-        names = _named(supervisor)
+        names = named(supervisor)
         if len(set(names.values())) < len(names):
             raise RuntimeError(f"some processes are there twice: {names}")
         before = {pid: usage(pid) for pid in names}
@@ -47,7 +48,8 @@ def measure(quick: bool) -> Result:  # noqa: FBT001 - The signature that `bench.
             "processes": [{"process": name, **figures} for name, figures in found.items()]}  # fmt: skip
 
 
-def _named(supervisor: int) -> dict[int, str]:
+def named(supervisor: int) -> dict[int, str]:
+    """What each process below `manage.py up` is called, by its id."""
     found: dict[int, str] = {}
     for pid in descendants(supervisor):
         line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")

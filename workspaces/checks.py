@@ -7,6 +7,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, register
 
 from kernel.errors import Failure
+from workspaces.services.devclusters import dev_cluster
 from workspaces.services.runtimes import runtime
 
 
@@ -17,4 +18,14 @@ def runtime_is_set_up(**_: Any) -> list[CheckMessage]:
         runtime()
     except Failure as failure:
         return [Error(f"{failure.user_text} {failure.log_text}", hint=failure.next_step, id="workspaces.E001")]
+    return []
+
+
+@register
+def dev_cluster_is_set_up(**_: Any) -> list[CheckMessage]:
+    """The dev cluster's adapter can be made from its options. Nothing is asked of it."""
+    try:
+        dev_cluster()
+    except Failure as failure:
+        return [Error(f"{failure.user_text} {failure.log_text}", hint=failure.next_step, id="workspaces.E002")]
     return []

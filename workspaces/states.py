@@ -30,6 +30,8 @@ class Desired(enum.StrEnum):
 # Each resting state is left only by an intent, by what happens to its run, or by time.
 RESTING = frozenset({State.RUNNING, State.STOPPED, State.FAILED, State.DELETED, State.PURGED})
 GONE = frozenset({State.DELETED, State.PURGED})
+# In these its present run may be alive, and its agent is believed.
+WITH_RUN = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.STARTING, State.STOPPED, State.DELETING, State.FAILED}),

@@ -9,9 +9,10 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from kernel.errors import ClusterFault
 from workspaces.operator import sweep as sweeper
 from workspaces.operator.reconcile import reconcile as reconcile_workspace
-from workspaces.services import activity
+from workspaces.services import activity, devclusters
 from workspaces.services.runtimes import runtime
 
 # A busy or restarting database is waited for; the sweep is behind that.
@@ -40,6 +41,19 @@ def sweep() -> None:
 def sweep_orphans() -> None:
     """Find runs and volumes that nobody owns."""
     sweeper.sweep_orphans(runtime())
+
+
+# Its own sweep is behind it; what waits longer than that is found again.
+@shared_task(name=devclusters.SETTLE, **{**_PATIENT, "autoretry_for": (*_PATIENT["autoretry_for"], ClusterFault)})
+def settle_dev_access(workspace_id: str) -> None:
+    """End access to the dev cluster that a workspace should not have any more."""
+    devclusters.settle(UUID(workspace_id))
+
+
+@shared_task(name="workspaces.sweep_dev_cluster", **_PATIENT)
+def sweep_dev_cluster() -> None:
+    """Find access to the dev cluster that nobody ended."""
+    devclusters.sweep()
 
 
 @shared_task(name="workspaces.flush_activity", **_PATIENT)

@@ -6,11 +6,15 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_ready
+from celery.signals import beat_init, setup_logging, worker_ready, worker_shutting_down
+
+from config import probes
+from kernel import jobs
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("slipway")
+app.steps["consumer"].add(probes.PulseStep)
 
 
 def configuration(redis_url: str) -> dict[str, Any]:
@@ -31,16 +35,19 @@ def configuration(redis_url: str) -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_default_queue": "control",
+        "task_default_priority": jobs.USUAL,
         "worker_prefetch_multiplier": 1,
         "worker_hijack_root_logger": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
         "timezone": "UTC",
+        "beat_scheduler": "config.probes:Scheduler",
         "beat_schedule": {
             "sweep": {"task": "workspaces.sweep", "schedule": 5.0, "options": {"expires": 10}},
             "flush-activity": {"task": "workspaces.flush_activity", "schedule": 30.0, "options": {"expires": 60}},
             "sweep-orphans": {"task": "workspaces.sweep_orphans", "schedule": 300.0, "options": {"expires": 600}},
+            "sweep-dev": {"task": "workspaces.sweep_dev_cluster", "schedule": 300.0, "options": {"expires": 600}},
             "forget": {"task": "accounts.forget_expired", "schedule": 3600.0, "options": {"expires": 3600}},
         },
     }
@@ -60,10 +67,25 @@ def _keep_our_logging(**_: object) -> None:
 
 @worker_ready.connect
 def _say_ready(**_: object) -> None:
-    """Leave a mark that `manage.py up` waits for."""
+    """Leave a mark that `manage.py up` waits for, and answer probes."""
     from django.conf import settings  # noqa: PLC0415 - Celery is imported before Django is set up.
 
     (settings.ENVIRONMENT.run / "worker.ready").touch()
+    probes.serve(settings.ENVIRONMENT.probes_listen, settings.REDIS_URL)
+
+
+@worker_shutting_down.connect
+def _say_ending(**_: object) -> None:
+    """No new work comes here from now on."""
+    probes.PULSE.end()
+
+
+@beat_init.connect
+def _beat_answers(**_: object) -> None:
+    """Answer probes."""
+    from django.conf import settings  # noqa: PLC0415 - Celery is imported before Django is set up.
+
+    probes.serve(settings.ENVIRONMENT.probes_listen, settings.REDIS_URL)
 
 
 app.autodiscover_tasks()

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import ipaddress
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -40,12 +41,15 @@ class Environment:
     internal_secret: str = dataclasses.field(repr=False)
     debug: bool
     web_workers: int
+    web_hosts: tuple[str, ...]
     worker_threads: int
+    probes_listen: str
     agents_listen: str
     operator_listen: str
     orphan_grace: float
     runtime: str
     kubernetes_options: dict[str, Any] = dataclasses.field(repr=False)
+    dev_cluster_options: dict[str, Any] = dataclasses.field(repr=False)
     sandbox: str
     workspace_cpu: float
     workspace_memory: int
@@ -83,12 +87,15 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_INTERNAL_SECRET": ("made at first start", "Shared by gateway and web. May come as SLIPWAY_INTERNAL_SECRET_FILE."),
     "SLIPWAY_DEBUG": ("false", "Django's debug pages; never where others can reach it."),
     "SLIPWAY_WEB_WORKERS": ("1", "Web worker processes, 1 to 64."),
+    "SLIPWAY_WEB_HOSTS": ("none", "Further names and addresses, separated by commas, by which our own processes ask web: a pod's, for its metrics."),
     "SLIPWAY_WORKER_THREADS": ("8", "Threads of the control worker, 1 to 256."),
+    "SLIPWAY_PROBES_LISTEN": ("none", "host:port on which worker and beat answer /healthz, /readyz and /metrics."),
     "SLIPWAY_AGENTS_LISTEN": ("none", "host:port on which the gateway takes the reports of agents on other machines; to be reached by workspaces alone."),
     "SLIPWAY_OPERATOR_LISTEN": ("127.0.0.1:8002", "host:port on which the operator answers /healthz, /readyz and /metrics."),
     "SLIPWAY_ORPHAN_GRACE": ("86400", "Seconds for which what runs in the cluster must be seen to belong to no workspace before it is removed, 0 to 31536000; 0: only report it. Volumes stay in any case."),
     "SLIPWAY_RUNTIME": ("local", "Where workspaces run: local, k8s (pods in a cluster), or fake (no processes, for work on the portal)."),
     "SLIPWAY_KUBERNETES_OPTIONS": ("none", "Path of a YAML file that says how workspaces run in a cluster; needed for k8s. docs/kubernetes.md lists the options."),
+    "SLIPWAY_DEV_CLUSTER_OPTIONS": ("none", "Path of a YAML file that connects a cluster in which every workspace gets a namespace and a working kubectl. docs/dev-cluster.md says how."),
     "SLIPWAY_SANDBOX": ("auto", "auto: bubblewrap where it works, else a plain process and a warning; bwrap; none."),
     "SLIPWAY_WORKSPACE_CPU": ("2", "Cores one workspace may use; 0 for no limit."),
     "SLIPWAY_WORKSPACE_MEMORY": ("4294967296", "Bytes of memory one workspace may use; 0 for no limit."),
@@ -231,6 +238,16 @@ def _networks(env: environ.Env, name: str) -> str:
     return ",".join(parts)
 
 
+def _hosts(env: environ.Env, name: str) -> tuple[str, ...]:
+    """Names and addresses, separated by commas; an IPv6 address as it stands in a Host field."""
+    parts = [part.strip() for part in env.str(name, default="").split(",") if part.strip()]
+    hosts = [f"[{part}]" if ":" in part else part for part in (part.strip("[]") for part in parts)]
+    for host in hosts:
+        if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", host):
+            raise ImproperlyConfigured(f"{name} must be names or addresses, separated by commas, not {host!r}")
+    return tuple(hosts)
+
+
 def read(overrides: dict[str, str] | None = None) -> Environment:
     """Read and check the process's environment.
 
@@ -254,12 +271,15 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "internal_secret": _kept_secret(env, "SLIPWAY_INTERNAL_SECRET", home / "secrets" / "internal_secret"),
         "debug": _flag(env, "SLIPWAY_DEBUG"),
         "web_workers": int(_number(env, "SLIPWAY_WEB_WORKERS", 1, 64)),
+        "web_hosts": _hosts(env, "SLIPWAY_WEB_HOSTS"),
         "worker_threads": int(_number(env, "SLIPWAY_WORKER_THREADS", 1, 256)),
+        "probes_listen": _address(env, "SLIPWAY_PROBES_LISTEN"),
         "agents_listen": _address(env, "SLIPWAY_AGENTS_LISTEN"),
         "operator_listen": _address(env, "SLIPWAY_OPERATOR_LISTEN"),
         "orphan_grace": _number(env, "SLIPWAY_ORPHAN_GRACE", 0, 31_536_000),
         "runtime": (runtime := _choice(env, "SLIPWAY_RUNTIME", "local", "k8s", "fake")),
         "kubernetes_options": _mapping(env, "SLIPWAY_KUBERNETES_OPTIONS", needed=runtime == "k8s"),
+        "dev_cluster_options": _mapping(env, "SLIPWAY_DEV_CLUSTER_OPTIONS", needed=False),
         "sandbox": _choice(env, "SLIPWAY_SANDBOX", "auto", "bwrap", "none"),
         "workspace_cpu": _number(env, "SLIPWAY_WORKSPACE_CPU", 0, 1024),
         "workspace_memory": int(_number(env, "SLIPWAY_WORKSPACE_MEMORY", 0, 2**44)),

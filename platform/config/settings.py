@@ -21,7 +21,7 @@ SECRET_KEY = ENVIRONMENT.secret_key
 DEBUG = ENVIRONMENT.debug
 SECURE = ENVIRONMENT.portal_url.startswith("https://")
 # The gateway is the only one that reaches web; it has already decided which host is the portal.
-ALLOWED_HOSTS = [ENVIRONMENT.domain, "127.0.0.1", "[::1]", "localhost", "web", "testserver"]
+ALLOWED_HOSTS = [ENVIRONMENT.domain, "127.0.0.1", "[::1]", "localhost", "web", "testserver", *ENVIRONMENT.web_hosts]
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -208,6 +208,11 @@ LOGGING_CONFIG = None
 observe.configure(ENVIRONMENT.log_format)
 PROMETHEUS_EXPORT_MIGRATIONS = False
 
+# Where workspaces may try out what they build, likewise; nowhere without options.
+DEV_CLUSTER: dict[str, Any] = {
+    "factory": "workspaces.runtime.k8s.devcluster.build",
+    "options": ENVIRONMENT.dev_cluster_options,
+}
 # Where workspaces run: a factory by dotted path, so that services need not know the adapters, and its options.
 RUNTIME: dict[str, Any] = {
     "local": {

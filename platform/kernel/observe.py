@@ -31,6 +31,9 @@ ORPHANS = Gauge(
     "Runs and volumes in the runtime that no workspace owns.",
     multiprocess_mode="mostrecent",
 )
+DEV_CLUSTER = Counter(
+    "slipway_dev_cluster_operations_total", "What was asked of the dev cluster.", ["operation", "outcome"]
+)
 ORPHANS_CLEARED = Counter(
     "slipway_runtime_orphans_cleared_total", "Workspaces that nobody owned of which all but the volume was removed."
 )

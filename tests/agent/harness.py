@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Platform:
-    """The platform's two endpoints for agents, on a Unix socket. Can go away and come back.
+    """The platform's endpoints for agents, on a Unix socket. Can go away and come back.
 
     Reports are checked as the platform itself checks them.
     """
@@ -69,6 +69,10 @@ class Platform:
         self.refused: list[dict[str, Any]] = []
         self.credentials: dict[str, tuple[str, str]] = {}
         self.asked: list[dict[str, Any]] = []
+        self.cluster_answers: list[tuple[int, dict[str, Any]]] = []
+        self.cluster_asked = 0
+        self.cluster_open = threading.Event()
+        self.cluster_open.set()
         self.status = 200
         self.hangs = threading.Event()
         self._server: _Server | None = None
@@ -93,6 +97,10 @@ class Platform:
             self.asked.append(body)
             known = self.credentials.get(body["host"])
             return (200, {"username": known[0], "password": known[1]}) if known else (404, {})
+        if path == "/internal/agent/kubernetes-credential":
+            self.cluster_asked += 1
+            self.cluster_open.wait(30)
+            return self.cluster_answers[min(self.cluster_asked, len(self.cluster_answers)) - 1]
         said = Report(data=body)
         if not said.is_valid():
             self.refused.append(body)
@@ -132,6 +140,7 @@ class Agent:
         self.prefix: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.secrets = {"run_token": "token-1"}
+        self.dev_cluster: dict[str, str] | None = None
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -164,6 +173,8 @@ class Agent:
             "urls": {"workspace": "http://app-x1y2.localhost/", "port": "http://{{port}}-app-x1y2.localhost/"},
             "report_interval": 5,
         }
+        if self.dev_cluster is not None:
+            document["dev_cluster"] = self.dev_cluster
         (self._base / "spec.json").write_text(json.dumps(document))
         (self._base / "secrets.json").write_text(json.dumps(self.secrets))
         with self.log_path.open("ab") as log:

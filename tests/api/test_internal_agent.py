@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.models import User
 from kernel import redis
 from tests.api.conftest import Api, problem_of
-from workspaces.internal.agent import REPORTS_PER_MINUTE
+from workspaces.internal.agent import CLUSTER_CREDENTIALS_PER_MINUTE, REPORTS_PER_MINUTE
 from workspaces.models import Condition, Event, Repository, Workspace
 from workspaces.services import run_secrets
 
@@ -237,3 +237,40 @@ def test_the_own_repositorys_credential(agent: Api, with_token: None, change: di
 )
 def test_no_other_repositorys_credential(agent: Api, with_token: None, change: dict[str, str]) -> None:
     problem_of(agent("POST", "/internal/agent/credential", {**OWN, **change}), 404, "credential_unknown")
+
+
+CLUSTER = "/internal/agent/kubernetes-credential"
+
+
+def test_no_dev_cluster_no_credential(agent: Api, workspace: Workspace) -> None:
+    problem_of(agent("POST", CLUSTER, {}), 404, "dev_cluster_none")
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b"\xff"])
+def test_a_question_for_the_dev_cluster_that_makes_no_sense(agent: Api, workspace: Workspace, body: bytes) -> None:
+    problem_of(agent("POST", CLUSTER, body), 400)
+    assert agent("GET", CLUSTER).status_code == 405
+
+
+def test_who_gets_no_credential_for_the_dev_cluster(owner: User, workspace: Workspace, bearer: Any) -> None:
+    def ask(token: str) -> Any:
+        return Api({"Authorization": f"Bearer {token}"})("POST", CLUSTER, {})
+
+    problem_of(ask("nonsense"), 401, "run_unknown")
+    problem_of(ask(run_secrets.run_token(uuid4(), 3)), 401, "run_unknown")
+    problem_of(Api(bearer(owner))("POST", CLUSTER, {}), 401)
+    problem_of(ask(run_secrets.run_token(workspace.pk, 2)), 409, "run_superseded")
+    Workspace.objects.update(state="stopped")
+    problem_of(ask(run_secrets.run_token(workspace.pk, 3)), 409, "run_superseded")
+
+
+def test_a_run_that_asks_the_dev_cluster_in_a_loop_is_slowed_down(agent: Api, workspace: Workspace) -> None:
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        for _ in range(CLUSTER_CREDENTIALS_PER_MINUTE):
+            problem_of(agent("POST", CLUSTER, {}), 404)
+        answer = agent("POST", CLUSTER, {})
+        problem_of(answer, 429, "throttled")
+        assert 1 <= int(answer["Retry-After"]) <= 60
+        assert send(agent).status_code == 200
+        clock.shift(61)
+        problem_of(agent("POST", CLUSTER, {}), 404)

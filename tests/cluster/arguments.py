@@ -37,7 +37,7 @@ def etcd(folder: Path, *, port: int, peer_port: int) -> list[str]:
     return _command("etcd", options)
 
 
-def api_server(folder: Path, *, port: int, etcd_port: int) -> list[str]:
+def api_server(folder: Path, *, port: int, etcd_port: int, gates: str) -> list[str]:
     """The API: on loopback; known to pods by the address at which a node's relay stands, should there be one."""
     options: dict[str, str | Path] = {
         "bind-address": LOOPBACK,
@@ -50,8 +50,7 @@ def api_server(folder: Path, *, port: int, etcd_port: int) -> list[str]:
         "authorization-mode": "Node,RBAC",
         "enable-admission-plugins": ",".join(PLUGINS),
         "allow-privileged": "true",
-        # Without this gate here, too, the field is dropped and the pod silently gets an empty folder.
-        "feature-gates": "ImageVolume=true",
+        "feature-gates": gates,
         "service-cluster-ip-range": network.SERVICES,
         "profiling": "false",
         "audit-policy-file": folder / "audit.json",

@@ -19,6 +19,9 @@ KUBERNETES = HERE / "go" / "kubernetes"
 CONTAINERD = "v2.2.1"
 RUNC = "v1.3.4"
 KWOK = "v0.8.0"
+HELM = "v3.19.5"
+GATEWAY_API = "v1.4.0"
+PROMETHEUS_OPERATOR = "v0.85.0"
 DISTRIBUTION = "v3.1.2"
 Make = Callable[[Path], object]
 
@@ -87,9 +90,17 @@ def runc(target: Path) -> None:
     _install(target, f"github.com/opencontainers/runc@{RUNC}", {"CGO_ENABLED": "1"}, "-tags", "seccomp")
 
 
-def _install(target: Path, what: str, environment: Mapping[str, str], *options: str) -> None:
+def helm(target: Path) -> None:
+    """Helm; it asks a stamp of its build which Kubernetes a chart that is only rendered is for."""
+    major, minor = kubernetes_version().removeprefix("v").split(".")[:2]
+    stamps = (f"-X helm.sh/helm/v3/pkg/{where}.k8sVersion" for where in ("chartutil", "lint/rules"))
+    flags = " ".join(f"{stamp}Major={major} {stamp}Minor={minor}" for stamp in stamps)
+    _install(target, f"helm.sh/helm/v3/cmd/helm@{HELM}", {"CGO_ENABLED": "0"}, flags=flags)
+
+
+def _install(target: Path, what: str, environment: Mapping[str, str], *options: str, flags: str = "") -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="making-") as folder:
-        command = ["install", *options, "-ldflags", "-s -w", what]
+        command = ["install", *options, "-ldflags", f"-s -w {flags}".strip(), what]
         _go(*command, folder=Path(folder), environment={"GOBIN": folder, **environment})
         next(Path(folder).iterdir()).rename(target)
 
@@ -113,10 +124,29 @@ def pause(target: Path) -> None:
     subprocess.run(["gcc", "-Os", "-static", "-s", "-o", str(target), str(HERE / "pause.c")], check=True)
 
 
+def _module_folder(module: str, where: Path) -> Path:
+    """Where a module's files are; downloaded where they are not there yet."""
+    command = ["go", "mod", "download", "-json", module]
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=True)
+    return Path(json.loads(done.stdout)["Dir"])
+
+
 def stages(target: Path) -> None:
     """How kwok simulates nodes, pods and volumes: its program knows nothing of it, but its module has these files."""
-    command = ["go", "mod", "download", "-json", f"sigs.k8s.io/kwok@{KWOK}"]
-    done = subprocess.run(command, cwd=target.parent, capture_output=True, text=True, check=True)
-    folder = Path(json.loads(done.stdout)["Dir"]) / "kustomize" / "stage"
-    texts = [(folder / f"{name}.yaml").read_text(encoding="utf-8").strip() for name in _STAGES]
+    folder = _module_folder(f"sigs.k8s.io/kwok@{KWOK}", target.parent) / "kustomize" / "stage"
+    _join(target, [folder / f"{name}.yaml" for name in _STAGES])
+
+
+def resources(target: Path) -> None:
+    """The definitions of HTTPRoute and ServiceMonitor, which a chart may make where a cluster has them."""
+    routes = _module_folder(f"sigs.k8s.io/gateway-api@{GATEWAY_API}", target.parent) / "config/crd/standard"
+    operator = f"github.com/prometheus-operator/prometheus-operator@{PROMETHEUS_OPERATOR}"
+    monitors = _module_folder(operator, target.parent) / "example/prometheus-operator-crd"
+    names = ("gateway.networking.k8s.io_httproutes.yaml", "monitoring.coreos.com_servicemonitors.yaml")
+    _join(target, [routes / names[0], monitors / names[1]])
+
+
+def _join(target: Path, files: list[Path]) -> None:
+    """One file of YAML documents out of several."""
+    texts = [file.read_text(encoding="utf-8").strip().removeprefix("---") for file in files]
     target.write_text("\n---\n".join(texts) + "\n", encoding="utf-8")

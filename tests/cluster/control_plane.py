@@ -42,23 +42,26 @@ class ControlPlane(Cluster):
 
     Args:
         folder: of its own, for everything that it writes, its logs included.
+        gates: features of the API server. Without `ImageVolume` here, too, that field is dropped, and the pod silently
+            gets an empty folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, gates: str = "ImageVolume=true") -> None:
         super().__init__(folder / "admin.kubeconfig", folder)
         self.port, self._etcd_port, self._peer_port = free_ports(3)
         self.audit_log = (
             folder / "audit.log"
         )  # One JSON object per answered request: who, what, whether it was allowed.
+        self._gates = gates
         self._authority = Authority("kubernetes")
         self._children: list[Child] = []
 
     @classmethod
     @contextmanager
-    def run(cls) -> Iterator[ControlPlane]:
+    def run(cls, gates: str = "ImageVolume=true") -> Iterator[ControlPlane]:
         """A fresh one that answers. It ends with the block, and also when the test process is killed."""
         with run_folder("slipway-cluster-") as folder:
-            control_plane = cls(folder)
+            control_plane = cls(folder, gates)
             try:
                 control_plane.start()
                 yield control_plane
@@ -90,7 +93,7 @@ class ControlPlane(Cluster):
         """
         self._write_files()
         self._run("etcd", arguments.etcd(self.folder, port=self._etcd_port, peer_port=self._peer_port))
-        command = arguments.api_server(self.folder, port=self.port, etcd_port=self._etcd_port)
+        command = arguments.api_server(self.folder, port=self.port, etcd_port=self._etcd_port, gates=self._gates)
         self._api_server = self._run("kube-apiserver", command)
         self.start_api()
         user = self.kubeconfig_for("system:kube-controller-manager")

@@ -19,8 +19,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from deploy.images import build
+
 PAUSE = "slipway.test/pause:1"
 WORKSPACE = "slipway.test/workspace:1"
+IDE = build.reference("ide")
 SUITE = "bookworm"
 PACKAGES = ("python3", "git", "ca-certificates", "bash", "procps")
 # Not wanted in an image: caches, logs, manuals, translations, and devices, which a container gets from its runtime.
@@ -165,3 +168,12 @@ def make_workspace(target: Path) -> Path:
             "WorkingDir": "/home/dev",
         }
         return write_image(target, WORKSPACE, from_folder(root), **config)
+
+
+def ide_archive(cache: Path) -> Path:
+    """The real image `IDE`, as `deploy/images` has it: two minutes the first time, seconds after a change of the agent.
+
+    Args:
+        cache: where Slipway keeps what takes long to make; the image is in its folder `images`.
+    """
+    return build.ensure("ide", build.Options(base="debootstrap", cache=cache / "images"))

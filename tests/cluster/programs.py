@@ -27,8 +27,12 @@ PARTS = {
     "control-plane": "the Kubernetes API with its controllers: about 6 minutes, 4 GB of disk",
     "node": "a real node, its workspace image included: about 9 minutes, 6 GB of disk",
     "scale": "thousands of simulated nodes and pods: about 7 minutes, 5 GB of disk",
+    "chart": "Helm, and the API with what a chart may make in it: about 7 minutes, 5 GB of disk",
     "registry": "a registry for images and backups: about 2 minutes, 1 GB of disk",
 }
+# Their versions are in their names, so that another one leaves the rest of the cache as it is.
+HELM = f"helm-{builds.HELM}"
+RESOURCES = f"resources-{builds.GATEWAY_API}-{builds.PROMETHEUS_OPERATOR}.yaml"
 PROGRAMS: dict[str, dict[str, builds.Make]] = {
     "control-plane": {
         "etcd": builds.etcd,
@@ -50,6 +54,7 @@ PROGRAMS: dict[str, dict[str, builds.Make]] = {
         "kwok": builds.module("sigs.k8s.io/kwok/cmd/kwok", builds.KWOK),
         "kwok.yaml": builds.stages,
     },
+    "chart": {HELM: builds.helm, RESOURCES: builds.resources},
 }
 REGISTRY = builds.module("github.com/distribution/distribution/v3/cmd/registry", builds.DISTRIBUTION)
 
@@ -94,6 +99,7 @@ def _obstacles(part: str) -> Iterator[str]:
     elif subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], check=False).returncode:
         yield "allow namespaces and mounts, in a container by `--privileged`"
     programs = {"ip": "iproute2", "nft": "nftables", "unshare": "util-linux", "nsenter": "util-linux"}
+    programs |= {"buildah": "buildah", "debootstrap": "debootstrap"}
     packages = {package for program, package in programs.items() if not shutil.which(program)}
     if not (PLUGINS / "ptp").exists():
         packages.add("containernetworking-plugins")
@@ -129,7 +135,7 @@ def missing(part: str, *, may_build: bool = False) -> str | None:
     """What stands in the way of a part, as one line that says what to do; None when it can be used.
 
     Args:
-        part: "control-plane", "node", "scale" or "registry".
+        part: one of `PARTS`.
         may_build: programs that are not there yet are no obstacle, as long as they can be made: `ensure` makes them.
     """
     absent = {target.name for target in _absent(part)}

@@ -1,6 +1,6 @@
-"""`python -m tests.cluster.relay ADDRESS PORT`: what connects there reaches the same port on loopback.
+"""`python -m tests.cluster.relay ADDRESS PORT [TARGET]`: what connects there reaches that port, or TARGET, of loopback.
 
-So the API listens on loopback alone, and a node can reach it all the same.
+So the API listens on loopback alone, and a node can reach it all the same; and a way to it can be cut.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-async def serve(address: str, port: int) -> None:
+async def serve(address: str, port: int, target: int) -> None:
     """Relay until cancelled. Each end's closing closes the other; a refused connection is closed at once."""
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            up, down = await asyncio.open_connection("127.0.0.1", port)
+            up, down = await asyncio.open_connection("127.0.0.1", target)
         except OSError:
             writer.close()
             return
@@ -33,4 +33,4 @@ async def serve(address: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[-1])))

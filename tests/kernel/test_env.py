@@ -24,11 +24,18 @@ BAD: list[tuple[str, str]] = [
     ("SLIPWAY_TRUSTED_PROXIES", "10.0.0.1/8"),
     ("SLIPWAY_DEBUG", "maybe"),
     ("SLIPWAY_WEB_WORKERS", "0"),
+    ("SLIPWAY_WEB_HOSTS", "web,*"),
+    ("SLIPWAY_WEB_HOSTS", "http://web"),
     ("SLIPWAY_WORKER_THREADS", "-1"),
+    ("SLIPWAY_PROBES_LISTEN", "8003"),
     ("SLIPWAY_AGENTS_LISTEN", "7400"),
     ("SLIPWAY_AGENTS_LISTEN", "0.0.0.0:agents"),
+    ("SLIPWAY_OPERATOR_LISTEN", "8002"),
+    ("SLIPWAY_ORPHAN_GRACE", "-1"),
+    ("SLIPWAY_ORPHAN_GRACE", "a day"),
     ("SLIPWAY_RUNTIME", "docker"),
     ("SLIPWAY_KUBERNETES_OPTIONS", "/nonexistent/file"),
+    ("SLIPWAY_DEV_CLUSTER_OPTIONS", "/nonexistent/file"),
     ("SLIPWAY_SANDBOX", "yes"),
     ("SLIPWAY_WORKSPACE_CPU", "-1"),
     ("SLIPWAY_WORKSPACE_CPU", "inf"),
@@ -55,6 +62,11 @@ BAD: list[tuple[str, str]] = [
 def test_a_bad_value_is_named(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
         env.read({"SLIPWAY_HOME": str(tmp_path), name: value})
+
+
+def test_addresses_of_web_are_written_as_in_a_host_field(tmp_path: Path) -> None:
+    found = env.read({"SLIPWAY_HOME": str(tmp_path), "SLIPWAY_WEB_HOSTS": "fd00::7, 10.1.2.3,slipway-web"})
+    assert found.web_hosts == ("[fd00::7]", "10.1.2.3", "slipway-web")
 
 
 @pytest.mark.parametrize("text", ["", "- image", "image", "image: [", "image: \xff"])

@@ -46,6 +46,16 @@ def test_no_secret_stands_on_a_command_line(tmp_path: Path) -> None:
     assert _as_started(env).redis_url == env.redis_url
 
 
+def test_only_a_cluster_has_an_operator(tmp_path: Path) -> None:
+    def names(**given: str) -> list[str]:
+        return [service.name for service in services(settings.read({"SLIPWAY_HOME": str(tmp_path), **given}), {})]
+
+    options = tmp_path / "options.yaml"
+    options.write_text("image: registry.example/workspace:1\n")
+    assert "operator" in names(SLIPWAY_RUNTIME="k8s", SLIPWAY_KUBERNETES_OPTIONS=str(options))
+    assert "operator" not in names(SLIPWAY_RUNTIME="local")
+
+
 def test_the_gateway_knows_the_proxies_in_front_of_it(tmp_path: Path) -> None:
     def started(value: str) -> list[str]:
         env = settings.read({"SLIPWAY_HOME": str(tmp_path), "SLIPWAY_TRUSTED_PROXIES": value})

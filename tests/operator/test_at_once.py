@@ -15,7 +15,7 @@ from kernel.errors import ClusterFault
 from tests.services.stage import Stage, together
 from workspaces.models import Event, Workspace
 from workspaces.operator.reconcile import reconcile
-from workspaces.operator.sweep import sweep, sweep_orphans
+from workspaces.operator.sweep import LOOK_SECONDS, MANY, sweep, sweep_orphans
 from workspaces.runtime.fake import FakeRuntime
 from workspaces.runtime.port import Observation, Presence, RunSpec
 from workspaces.selectors import due
@@ -75,6 +75,17 @@ def test_the_sweep_finds_what_is_overdue_and_nothing_else(owner: User, workspace
     assert due(now=now) == [late.pk, later.pk]
     assert due(now=now, limit=1) == [late.pk]
     assert sweep(now=now) == 2
+
+
+@pytest.mark.django_db
+def test_a_worker_that_is_behind_is_not_reminded_at_every_sweep(owner: User, workspace_factory: Factory) -> None:
+    now = timezone.now()
+    for number in range(MANY + 1):
+        workspace_factory(owner, slug=f"late-{number}", look_again_at=now)
+    assert sweep(now=now) == MANY + 1
+    assert sweep(now=now + timedelta(seconds=5)) == 0
+    # What was lost on the way is found all the same.
+    assert sweep(now=now + (MANY + 1) * LOOK_SECONDS) == MANY + 1
 
 
 @pytest.mark.django_db

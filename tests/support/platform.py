@@ -22,6 +22,7 @@ import psutil
 from tests.support.processes import command_of, processes
 from tests.support.waiting import eventually
 
+_OURS = ("SLIPWAY_", "DJANGO_", "DATABASE_URL", "REDIS_URL")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -42,12 +43,11 @@ class Platform:
         (self.home / "ide").symlink_to(ROOT / "var" / "ide")
         self.port = free_port()
         self._environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("SLIPWAY_", "DJANGO_"))},
+            **{key: value for key, value in os.environ.items() if not key.startswith(_OURS)},
             "SLIPWAY_HOME": str(self.home),
             "SLIPWAY_PORT": str(self.port),
             **environment,
         }
-        self._environment.pop("DATABASE_URL", None)
         self._process: subprocess.Popen[bytes] | None = None
         self._token = ""
         self.link = ""
@@ -91,10 +91,15 @@ class Platform:
 
     def manage(self, *arguments: str) -> str:
         """What a management command prints."""
+        return self.python("manage.py", *arguments)
+
+    def python(self, *arguments: str) -> str:
+        """What a program prints that has the platform's settings."""
+        paths = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
+        environment = {**self._environment, "PYTHONPATH": paths, "DJANGO_SETTINGS_MODULE": "config.settings"}
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT, env=self._environment, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     @property
@@ -146,6 +151,7 @@ class Platform:
         words = {
             "worker": "worker --pool",
             "beat": "beat ",
+            "operator": "manage.py operator",
             "web": "gunicorn",
             "gateway": "-m gateway",
             "valkey": "valkey-server",

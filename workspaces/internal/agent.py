@@ -16,12 +16,15 @@ from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
 
 from kernel.errors import NotFound
-from workspaces.services import report
+from workspaces.models import Workspace
+from workspaces.services import devclusters, report
 from workspaces.services.repositories import credential_for
 from workspaces.states import ConditionStatus, ConditionType
 
 # An agent tells progress twice a second at most, and other changes as they come.
 REPORTS_PER_MINUTE = 240
+# A credential is kept for a minute in the workspace; where there is none, each kubectl asks five times.
+CLUSTER_CREDENTIALS_PER_MINUTE = 60
 
 
 class Number(serializers.FloatField):
@@ -89,6 +92,10 @@ class CredentialQuestion(serializers.Serializer[Any]):
     path = serializers.CharField(max_length=2048, allow_blank=True, default="")
 
 
+class Nothing(serializers.Serializer[Any]):
+    """A question that says all by its address and its token."""
+
+
 class Anonymous(BaseAuthentication):
     """No session or API token is looked at; the header only makes a refusal a 401."""
 
@@ -120,20 +127,45 @@ class AgentView(APIView):
     permission_classes = (AnyRun,)
     schema = None
 
+    def run_of(self, request: Request, rate: type[RunRate]) -> Workspace:
+        """The workspace whose living run asks.
 
-class ReportRate(SimpleRateThrottle):
-    """How often one run may report: code in a workspace has its token, and each report may be a write.
+        Raises:
+            Unauthenticated, Conflict: see `report.workspace_of_run`.
+            Throttled: it asks too often.
+        """
+        workspace = report.workspace_of_run(_token(request))
+        request.auth = f"{workspace.pk}.{workspace.run}"
+        counter = rate()
+        if not counter.allow_request(request, self):
+            self.throttled(request, counter.wait() or 1.0)
+        return workspace
 
-    Counted in this process. Redis may be away, which must not refuse a report, and is a journey that no report needs;
+
+class RunRate(SimpleRateThrottle):
+    """How often one run may ask: code in a workspace has its token.
+
+    Counted in this process. Redis may be away, which must not refuse an agent, and is a journey that no report needs;
     with several web workers a run gets as many times more, which does no harm.
     """
-
-    rate = f"{REPORTS_PER_MINUTE}/min"
-    cache = LocMemCache("reports", {"OPTIONS": {"MAX_ENTRIES": 20_000}})
 
     def get_cache_key(self, request: Request, view: APIView) -> str:
         """By run; the token has been checked."""
         return str(request.auth)
+
+
+class ReportRate(RunRate):
+    """Each report may be a write."""
+
+    rate = f"{REPORTS_PER_MINUTE}/min"
+    cache = LocMemCache("reports", {"OPTIONS": {"MAX_ENTRIES": 20_000}})
+
+
+class ClusterCredentialRate(RunRate):
+    """Each credential is some requests to the dev cluster."""
+
+    rate = f"{CLUSTER_CREDENTIALS_PER_MINUTE}/min"
+    cache = LocMemCache("cluster-credentials", {"OPTIONS": {"MAX_ENTRIES": 20_000}})
 
 
 class ReportView(AgentView):
@@ -141,11 +173,7 @@ class ReportView(AgentView):
 
     def post(self, request: Request) -> Response:
         """Full state each time: a lost report costs nothing."""
-        workspace = report.workspace_of_run(_token(request))
-        request.auth = f"{workspace.pk}.{workspace.run}"
-        rate = ReportRate()
-        if not rate.allow_request(request, self):
-            self.throttled(request, rate.wait() or 1.0)
+        workspace = self.run_of(request, ReportRate)
         said = Report(data=request.data)
         said.is_valid(raise_exception=True)
         report.apply(workspace, said.validated_data, now=timezone.now())
@@ -165,3 +193,14 @@ class CredentialView(AgentView):
         if credential is None:
             raise NotFound("credential_unknown", "There is no credential for this repository.")
         return Response({"username": credential.username, "password": credential.password})
+
+
+class KubernetesCredentialView(AgentView):
+    """Lends a token for the workspace's own namespace in the dev cluster."""
+
+    def post(self, request: Request) -> Response:
+        """The token, and for how many seconds it is good; 404 where no dev cluster is connected."""
+        workspace = self.run_of(request, ClusterCredentialRate)
+        Nothing(data=request.data).is_valid(raise_exception=True)
+        token = devclusters.lend(workspace)
+        return Response({"token": token.text, "expires_in": token.seconds}, headers={"Cache-Control": "no-store"})

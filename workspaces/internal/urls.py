@@ -9,4 +9,5 @@ urlpatterns = [
     path("redeem", gateway.redeem),
     path("agent/report", agent.ReportView.as_view()),
     path("agent/credential", agent.CredentialView.as_view()),
+    path("agent/kubernetes-credential", agent.KubernetesCredentialView.as_view()),
 ]

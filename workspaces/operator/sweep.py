@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -20,13 +20,22 @@ from workspaces.states import State
 log = structlog.get_logger(__name__)
 
 _BATCH = 500
+MANY = 100
+LOOK_SECONDS = timedelta(seconds=0.2)
 _WITHOUT_RUN = [State.STOPPED.value, State.FAILED.value, State.DELETED.value, State.PURGED.value]
 
 
 def sweep(*, now: datetime) -> int:
-    """Ask for a look at every workspace that is overdue; says how many."""
+    """Ask for a look at every workspace that is overdue; says how many.
+
+    Where many are, those that were asked for are not asked for again before there was time for all of them: a worker
+    that is behind must not get further behind by being reminded.
+    """
     found = due(now=now)
     observe.BACKLOG.set(len(found))
+    if len(found) > MANY:
+        again = now + len(found) * LOOK_SECONDS
+        Workspace.objects.filter(pk__in=found, look_again_at__lte=now).update(look_again_at=again)
     for workspace_id in found:
         jobs.enqueue("workspaces.reconcile", str(workspace_id))
     return len(found)

@@ -15,7 +15,7 @@ from kernel.errors import Conflict, Unauthenticated
 from workspaces.models import Event, Workspace
 from workspaces.services import conditions, events
 from workspaces.services.run_secrets import run_of
-from workspaces.states import AGENT_CONDITIONS, OVER, ConditionStatus, ConditionType, EventKind, State
+from workspaces.states import AGENT_CONDITIONS, OVER, WITH_RUN, ConditionStatus, ConditionType, EventKind, State
 
 log = structlog.get_logger(__name__)
 REPORT_INTERVAL = 15
@@ -23,8 +23,8 @@ REPORT_INTERVAL = 15
 PROGRESS_PAUSE = timedelta(seconds=1)
 # What one run may write into the history: code in a workspace can send reports of its own making.
 MOST_ENTRIES = 200
+_AWAITED = frozenset({ConditionType.CONTENT.value, ConditionType.IDE.value})
 _TOLD = (EventKind.CONDITION.value, EventKind.NOTICE.value)
-_WITH_RUN = frozenset({State.STARTING.value, State.RUNNING.value, State.STOPPING.value})
 
 
 def workspace_of_run(token: str) -> Workspace:
@@ -39,7 +39,7 @@ def workspace_of_run(token: str) -> Workspace:
     if found is not None:
         workspace_id, run = found
         workspace = Workspace.objects.select_related("repository").filter(pk=workspace_id).first()
-        if workspace is not None and (workspace.run != run or workspace.state not in _WITH_RUN):
+        if workspace is not None and (workspace.run != run or workspace.state not in WITH_RUN):
             raise Conflict("run_superseded", "This run of the workspace is over.")
     if workspace is None:
         raise Unauthenticated("run_unknown", "This token is not valid for this run.")
@@ -74,7 +74,7 @@ def apply(workspace: Workspace, report: dict[str, Any], *, now: datetime) -> Non
 def _present(workspace: Workspace) -> Workspace | None:
     """The workspace as it is now, locked; None when that run is over."""
     rows = Workspace.objects.select_for_update(no_key=True).filter(pk=workspace.pk, run=workspace.run)
-    return rows.filter(state__in=_WITH_RUN).first()
+    return rows.filter(state__in=WITH_RUN).first()
 
 
 def _news(workspace: Workspace, report: dict[str, Any], now: datetime) -> _News:
@@ -137,8 +137,13 @@ def _write(workspace: Workspace, news: _News, now: datetime) -> None:
     for notice in news.notices[:room]:
         data = {"id": notice["id"], "code": notice["code"]}
         events.record(workspace, EventKind.NOTICE, text=notice["message"], data=data)
-    if progressed and workspace.state == State.STARTING.value:
-        jobs.enqueue("workspaces.reconcile", str(workspace.pk))
+    if workspace.state == State.STARTING.value and any(_decides(step) for step in news.steps):
+        jobs.enqueue("workspaces.reconcile", str(workspace.pk), urgent=True)
+
+
+def _decides(step: dict[str, Any]) -> bool:
+    """Whether the operator may have something to do about it: somebody waits for the editor, or waits in vain."""
+    return step["type"] in _AWAITED and step["status"] in OVER
 
 
 def _untold(workspace: Workspace, notices: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from django.utils.module_loading import import_string
 
 from workspaces.models import Workspace
 from workspaces.runtime.port import Limits, RunSpec, Runtime
+from workspaces.services import devclusters
 from workspaces.services.entering import host_url
 from workspaces.services.report import REPORT_INTERVAL
 from workspaces.services.repositories import local_folder
@@ -54,6 +55,7 @@ def run_spec(workspace: Workspace) -> RunSpec:
                 "port": host_url(f"{{{{port}}}}-{workspace.slug}"),
             },
             "report_interval": REPORT_INTERVAL,
+            **devclusters.told(workspace.slug),
         },
         secrets={
             "run_token": run_token(workspace.pk, workspace.run),

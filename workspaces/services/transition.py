@@ -11,7 +11,7 @@ from django.db import transaction
 from accounts.models import User
 from kernel import observe, redis
 from workspaces.models import Workspace
-from workspaces.services import conditions, events
+from workspaces.services import conditions, devclusters, events
 from workspaces.states import RESTING, TRANSITIONS, EventKind, Reason, State
 
 log = structlog.get_logger(__name__)
@@ -51,6 +51,7 @@ def transition(
             return False
         if source in _COMING_UP and target in _COMING_DOWN:
             conditions.call_off(workspace, now=now)
+        devclusters.on_transition(workspace, source, target, new_run=changes.get("run", workspace.run) != workspace.run)
         for name, value in changes.items():
             setattr(workspace, name, value)
         events.record(

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -216,6 +217,15 @@ def test_a_closed_profile_reaches_nothing_but_what_is_allowed(place: NodeStage, 
     targets = {"internet": (OUTSIDE, outside), "allowed": (network.MACHINE, outside)}
     reached = attempts(place, targets, egress="allow_list", allowed=(f"{network.MACHINE}/32",))
     assert reached == {"internet": False, "allowed": True}
+
+
+def test_the_api_server_of_a_dev_cluster_is_one_more_address_and_no_more(
+    place: NodeStage, node: Node, outside: int
+) -> None:
+    port = urlsplit(node.control_plane.url).port or 443
+    targets = {"API server": (network.API_SERVICE, 443), "beside it": (network.MACHINE, outside)}
+    server = {"dev_api": Peer(networks=(f"{network.MACHINE}/32",)), "dev_api_ports": (port,)}
+    assert attempts(place, targets, egress="none", **server) == {"API server": True, "beside it": False}
 
 
 def test_only_the_gateway_comes_in_and_only_by_the_door(place: NodeStage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -12,19 +12,19 @@ import structlog
 from workspaces.runtime.errors import (
     Failure,
     PlatformFault,
-    SnapshotsUnavailable,
     SpecConflict,
     UserFault,
     VolumeMissing,
 )
-from workspaces.runtime.k8s import backups, faults, observing
+from workspaces.runtime.k8s import backups, faults, observing, podstatus
 from workspaces.runtime.k8s.client import Cluster, Object, Refusal, Timeouts
-from workspaces.runtime.k8s.config import K8sConfig
+from workspaces.runtime.k8s.config import Delivery, K8sConfig
 from workspaces.runtime.k8s.copies import Copies
+from workspaces.runtime.k8s.delivery import Detector
 from workspaces.runtime.k8s.faults import foreign, still_ending, translated, volume_ending
 from workspaces.runtime.k8s.growing import grow
 from workspaces.runtime.k8s.keeping import Logs, run_of
-from workspaces.runtime.k8s.manifests import job, network, walls
+from workspaces.runtime.k8s.manifests import network, walls
 from workspaces.runtime.k8s.manifests import pod as pods
 from workspaces.runtime.k8s.manifests.parts import Manifest
 from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, RUN, WORKSPACE, Place, place, selector
@@ -39,12 +39,15 @@ _POD = "Pod"
 _CLAIM = "PersistentVolumeClaim"
 # Of a pod that cannot start there may be many; the reasons repeat.
 _EVENTS = 100
+# A start that is done within so many seconds need not be explained.
+_BLINK = 3.0
 
 
 class K8sRuntime:
     """The port's `Runtime` in a cluster; see `K8sConfig`. Safe to use from threads and processes at once.
 
-    Nothing is remembered here: each operation looks first, and the names of all objects follow from the workspace's.
+    Nothing is remembered here but what the cluster can do: each operation looks first, and the names of all objects
+    follow from the workspace's.
     """
 
     # The operator's watch tells what happens: thousands are not asked after one by one to find that all is well.
@@ -53,6 +56,7 @@ class K8sRuntime:
     def __init__(self, config: K8sConfig) -> None:
         self._config = config
         self._cluster = Cluster(config.kubeconfig, Timeouts(config.connect_seconds, config.read_seconds))
+        self._detector = Detector(self._cluster)
         self._logs = Logs(self._cluster, config)
         self._copies = Copies(self._cluster, config)
         self._template = pods.template_digest(config)
@@ -94,7 +98,7 @@ class K8sRuntime:
         try:
             with translated(f"observe {name}"):
                 pod = self._pod(at)
-                return self._see(pod, self._events(at) if pod is not None and observing.is_starting(pod) else ())
+                return self._see(pod, self._events(at) if pod is not None and _is_slow(pod) else ())
         except Failure as failure:
             log.warning("run_unknown", workspace=name, failure=failure.code, detail=failure.log_text)
             return Observation(Presence.UNKNOWN, reason=failure.code)
@@ -161,11 +165,11 @@ class K8sRuntime:
         at = place(self._config, name)
         with translated(f"forget_walls {name}"):
             self._logs.forget(at)
-            self._forget_secrets(at)
-            self._delete("Secret", at, job.secret_name(at))
+            self._cluster.delete_all("Secret", at.namespace, labels=_labelled(at))
             # The account is the first of them and goes last: what is left is found by it.
             for manifest in reversed(self._walls(at, RunSpec(name, 0, {}))):
-                self._delete(manifest["kind"], at, manifest["metadata"]["name"])
+                if manifest["kind"] != "Secret":
+                    self._delete(manifest["kind"], at, manifest["metadata"]["name"])
 
     @property
     def keeps_snapshots(self) -> bool:
@@ -176,7 +180,7 @@ class K8sRuntime:
         """See the port."""
         at = place(self._config, name)
         checked_key(key)
-        self._must_keep_snapshots(name)
+        self._copies.must_be_offered(name)
         with translated(f"snapshot {name}"):
             claim = self._claim(at)
             if claim is None:
@@ -186,7 +190,7 @@ class K8sRuntime:
     def restore(self, name: str, snapshot: SnapshotRef) -> Copying:
         """See the port."""
         at = place(self._config, name)
-        self._must_keep_snapshots(name)
+        self._copies.must_be_offered(name)
         with translated(f"restore {name}"):
             self._ensure_namespace_of(at, snapshot)
             return self._copies.restore(at, self._claim(at), snapshot, in_use=self._pod(at) is not None)
@@ -194,7 +198,7 @@ class K8sRuntime:
     def forget_snapshot(self, name: str, snapshot: SnapshotRef) -> Copying:
         """See the port. A namespace that is there for that alone goes with `destroy_volume`."""
         at = place(self._config, name)
-        self._must_keep_snapshots(name)
+        self._copies.must_be_offered(name)
         with translated(f"forget_snapshot {name}"):
             self._ensure_namespace_of(at, snapshot)
             return self._copies.forget(at, snapshot)
@@ -215,10 +219,6 @@ class K8sRuntime:
         # What the storage keeps is in the namespace, or is gone with it.
         if snapshot.kind == backups.KIND:
             self._ensure_namespace(at)
-
-    def _must_keep_snapshots(self, name: str) -> None:
-        if not self.keeps_snapshots:
-            raise SnapshotsUnavailable(f"neither `snapshot_class` nor `backup` is set: {name}")
 
     def operations(self, identity: str, told: Told) -> Operations:
         """See `workspaces.runtime.operating.Operable`."""
@@ -321,7 +321,7 @@ class K8sRuntime:
             self._cluster.apply(manifest)
         self._config.on_step("walls_made")
         try:
-            pod = self._cluster.create(pods.pod(self._config, at, spec))
+            pod = self._cluster.create(pods.pod(self._config, at, spec, self._delivery(at, spec)))
         except Refusal as refusal:
             # Somebody else was first: theirs is compared with what is wanted, and never replaced. A quota may say so
             # before the name does, because it counts what is asked for before it is known to be there.
@@ -335,6 +335,13 @@ class K8sRuntime:
         log.info("run_started", workspace=at.workspace, run=spec.run)
         return pod
 
+    def _delivery(self, at: Place, spec: RunSpec) -> Delivery:
+        """How the IDE image gets into this pod. Its walls must stand: the cluster is asked by the same pod."""
+        config = self._config
+        if config.delivery != "auto" or not config.ide_image or config.host_users is False:
+            return config.delivery
+        return self._detector.way(lambda: pods.pod(config, at, spec, "image_volume"))
+
     def _end(self, at: Place, pod: Object, grace: int) -> None:
         meta = pod["metadata"]
         if "deletionTimestamp" not in meta:
@@ -344,15 +351,12 @@ class K8sRuntime:
             return
         self._cluster.delete(_POD, at.namespace, at.name, uid=meta["uid"], grace=grace)
         # What it was handed is mounted already; nobody else needs it.
-        if run := run_of(pod):
-            self._delete("Secret", at, at.run_name(run))
+        self._forget_secrets(at)
         log.info("run_stop_asked", workspace=at.workspace, run=run_of(pod), grace=grace)
 
     def _forget_secrets(self, at: Place) -> None:
-        chosen = f"{WORKSPACE}={at.workspace},{RUN}"
-        for secret in self._cluster.all("Secret", at.namespace, labelSelector=chosen):
-            meta = secret["metadata"]
-            self._cluster.delete("Secret", at.namespace, meta["name"], uid=meta["uid"])
+        # The right to list them would be one to read them, in every namespace: admission does not look at reading.
+        self._cluster.delete_all("Secret", at.namespace, labels=f"{_labelled(at)},{RUN}")
 
     def _delete(self, kind: str, at: Place, name: str = "") -> None:
         found = self._owned(kind, at, name or at.name)
@@ -365,6 +369,18 @@ class K8sRuntime:
             if left["metadata"].get("labels", {}).get(INSTANCE) != at.instance:
                 raise foreign(at.namespace, _CLAIM)
         self._delete("Namespace", at, at.namespace)
+
+
+def _is_slow(pod: Object) -> bool:
+    """Whether a start takes so long that one wants to know why. Where clocks differ much, it always does."""
+    if not observing.is_starting(pod):
+        return False
+    made = podstatus.time(pod["metadata"].get("creationTimestamp"))
+    return made is None or not 0 <= (datetime.now(UTC) - made).total_seconds() < _BLINK
+
+
+def _labelled(at: Place) -> str:
+    return f"{INSTANCE}={at.instance},{WORKSPACE}={at.workspace}"
 
 
 def _workspace_of(owned: Object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -38,6 +38,7 @@ _REQUESTS = Histogram(
 # Where each kind lives: the group's path, the plural, and whether it is in a namespace.
 _KINDS = {
     "Namespace": ("/api/v1", "namespaces", False),
+    "Node": ("/api/v1", "nodes", False),
     "Pod": ("/api/v1", "pods", True),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims", True),
     "Secret": ("/api/v1", "secrets", True),
@@ -161,14 +162,15 @@ class Cluster:
             if not more:
                 return
 
-    def create(self, manifest: Object) -> Object:
-        """A new object.
+    def create(self, manifest: Object, *, trial: bool = False) -> Object:
+        """A new object; for trial, what it would be, and nothing is kept.
 
         Raises:
             Refusal: `already_exists`, or something else is wrong with it.
         """
         address = path_of(manifest["kind"], manifest["metadata"].get("namespace", ""))
-        return self._json("POST", address, body=manifest, query={"fieldManager": FIELD_MANAGER})
+        query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if trial else {})}
+        return self._json("POST", address, body=manifest, query=query)
 
     def apply(self, manifest: Object) -> Object:
         """Make an object have these fields, whether it exists or not (server-side apply).
@@ -209,6 +211,21 @@ class Cluster:
         except Refusal as refusal:
             if not refusal.not_found and refusal.status != 409:
                 raise
+
+    def delete_all(self, kind: str, namespace: str, *, labels: str) -> None:
+        """Ask for the deletion of all objects of a kind in a namespace that have these labels, unread."""
+        self._json("DELETE", path_of(kind, namespace), query={"labelSelector": labels}, body={})
+
+    def issue_token(self, namespace: str, account: str, *, seconds: int, audiences: Sequence[str] = ()) -> Object:
+        """A TokenRequest for a service account, answered: `status.token`, good for `spec.expirationSeconds`.
+
+        Args:
+            seconds: asked for, at least 600; the server may decide otherwise.
+            audiences: whom it is for; none: the API server itself.
+        """
+        spec = {"expirationSeconds": seconds, **({"audiences": list(audiences)} if audiences else {})}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        return self._json("POST", f"{path_of('ServiceAccount', namespace, account)}/token", body=body)
 
     def logs(self, namespace: str, pod: str, container: str, *, limit: int) -> bytes:
         """The last bytes of what a container wrote; empty when it has not begun, or is gone."""

@@ -15,7 +15,7 @@ from jsonschema.exceptions import best_match
 from workspaces.runtime.errors import PlatformFault
 
 Layout = Literal["own", "shared"]
-Delivery = Literal["image_volume", "init"]
+Delivery = Literal["auto", "image_volume", "init"]
 Egress = Literal["none", "allow_list", "internet"]
 Check = Literal["content", "size"]
 
@@ -44,6 +44,9 @@ class Peer:
     namespace: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pods: Mapping[str, str] = dataclasses.field(default_factory=dict)
     networks: tuple[str, ...] = ()
+
+
+KUBE_DNS = Peer(namespace={"kubernetes.io/metadata.name": "kube-system"}, pods={"k8s-app": "kube-dns"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,13 +97,16 @@ class K8sConfig:
         image: what workspaces run in; any image with glibc.
         pull_credentials: a file like Docker's `config.json`, given to each namespace for pulling; None: without.
         ide_image: holds the agent, its Python, Node and code-server below `/opt/slipway`; empty: `image` has them.
-        delivery: how the IDE image gets into the pod: as an image volume, or copied by an init container.
+        delivery: how the IDE image gets into the pod: as an image volume, or copied by an init container; "auto" mounts
+            it where the cluster can. With `host_users` False that is copying: containerd cannot map a mounted image's
+            users.
         command: the agent, as it is started in the workspace's container.
         platform_url: where agents report, as pods reach it; empty: they do not report.
         door_port: TCP port of the agent's door, where the gateway comes in.
         gateway: who may come in.
         platform: who is reported to.
         dns: who answers names.
+        dev_api, dev_api_ports: the dev cluster's API server, which every workspace may reach at these ports.
         egress: what else a workspace may reach: nothing, `allowed`, or the internet and `allowed`.
         allowed: CIDR blocks.
         closed: further CIDR blocks that "internet" leaves out: the cluster's pods, services and nodes.
@@ -131,13 +137,15 @@ class K8sConfig:
     image: str = ""
     pull_credentials: Path | None = None
     ide_image: str = ""
-    delivery: Delivery = "init"
+    delivery: Delivery = "auto"
     command: tuple[str, ...] = ("/opt/slipway/bin/agent",)
     platform_url: str = ""
     door_port: int = 7411
     gateway: Peer = Peer()
     platform: Peer = Peer()
-    dns: Peer = Peer(namespace={"kubernetes.io/metadata.name": "kube-system"}, pods={"k8s-app": "kube-dns"})
+    dns: Peer = KUBE_DNS
+    dev_api: Peer = Peer()
+    dev_api_ports: tuple[int, ...] = (443,)
     egress: Egress = "internet"
     allowed: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
@@ -172,14 +180,25 @@ class K8sConfig:
         if not 0 < self.request_share <= 1:
             raise _invalid("`request_share` must be above 0 and at most 1.")
         for network in self._networks():
-            _check_network(network)
+            check_network(network)
 
     def _networks(self) -> list[str]:
-        peers = [self.gateway, self.platform, self.dns, *([self.backup.network] if self.backup is not None else [])]
+        peers = [
+            self.gateway,
+            self.platform,
+            self.dns,
+            self.dev_api,
+            *([self.backup.network] if self.backup is not None else []),
+        ]
         return [*self.allowed, *self.closed, *(network for peer in peers for network in peer.networks)]
 
 
-def _check_network(text: str) -> None:
+def check_network(text: str) -> None:
+    """Whether this is a CIDR block.
+
+    Raises:
+        PlatformFault: it is not.
+    """
     try:
         ipaddress.ip_network(text)
     except ValueError as error:
@@ -188,8 +207,8 @@ def _check_network(text: str) -> None:
 
 _SCHEMA = json.loads(Path(__file__).with_name("options.schema.json").read_text(encoding="utf-8"))
 _PATHS = {"kubeconfig", "pull_credentials", "credentials", "authority"}
-_TUPLES = {"command", "allowed", "closed", "tolerations"}
-_PEERS = {"gateway", "platform", "dns", "network"}
+_TUPLES = {"command", "allowed", "closed", "tolerations", "dev_api_ports"}
+_PEERS = {"gateway", "platform", "dns", "dev_api", "network"}
 
 
 def read_options(options: Mapping[str, Any]) -> K8sConfig:

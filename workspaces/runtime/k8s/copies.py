@@ -35,6 +35,11 @@ class Copies:
         """Whether the settings name any way."""
         return self._snapshots is not None or self._backups is not None
 
+    def must_be_offered(self, name: str) -> None:
+        """Raise SnapshotsUnavailable unless the settings name a way."""
+        if not self.offered:
+            raise SnapshotsUnavailable(f"neither `snapshot_class` nor `backup` is set: {name}")
+
     def save(self, place: Place, claim: Object, key: str, created: datetime, *, in_use: bool) -> Copying:
         """See the port's `snapshot`."""
         if self._snapshots is not None:

@@ -25,10 +25,8 @@ def grow(cluster: Cluster, config: K8sConfig, place: Place, claim: Object) -> No
     if given >= config.volume_bytes:
         return
     wanted = walls.claim(config, place)["spec"]["resources"]
-    if config.layout == "own" and cluster.get("ResourceQuota", place.namespace, place.name) is not None:
-        # The workspace's own quota must not be what is in the way.
-        room = {"spec": {"hard": {"requests.storage": wanted["requests"]["storage"]}}}
-        cluster.patch("ResourceQuota", place.namespace, place.name, room)
+    if config.layout == "own":
+        _make_room(cluster, place, wanted["requests"]["storage"])
     try:
         cluster.patch("PersistentVolumeClaim", place.namespace, place.name, {"spec": {"resources": wanted}})
     except Refusal as refusal:
@@ -37,3 +35,12 @@ def grow(cluster: Cluster, config: K8sConfig, place: Place, claim: Object) -> No
             raise faults.catching_up(str(refusal)) from refusal
         raise
     log.info("volume_grown", workspace=place.workspace, bytes=config.volume_bytes)
+
+
+def _make_room(cluster: Cluster, place: Place, storage: str) -> None:
+    """The workspace's own quota must not be what is in the way. There is none before its first run."""
+    try:
+        cluster.patch("ResourceQuota", place.namespace, place.name, {"spec": {"hard": {"requests.storage": storage}}})
+    except Refusal as refusal:
+        if not refusal.not_found:
+            raise

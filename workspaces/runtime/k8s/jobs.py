@@ -108,10 +108,9 @@ class Jobs:
 
     def forget_secret(self, place: Place) -> None:
         """Take the registry's credentials out of the workspace's place."""
-        found = self._cluster.get("Secret", place.namespace, manifests.secret_name(place))
-        if found is not None:
-            meta = found["metadata"]
-            self._cluster.delete("Secret", place.namespace, meta["name"], uid=meta["uid"])
+        self._cluster.delete_all(
+            "Secret", place.namespace, labels=f"{INSTANCE}={place.instance},{JOB}={place.workspace}"
+        )
 
     def of(self, place: Place) -> list[Object]:
         """The pods of all jobs that are there."""

@@ -33,7 +33,7 @@ DEAF_AFTER = 180.0
 # A stream ends by itself after this long, so that many watchers do not come back all at once.
 _LIFE = (240.0, 360.0)
 _FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
+_LONGEST_PAUSE = 15.0
 
 
 class Ears(Protocol):
@@ -70,6 +70,22 @@ class Selection:
 
 def _every(_: Object) -> bool:
     return True
+
+
+class _Pause:
+    """Time to let pass before the next try: more from try to try, and never the same for two watchers."""
+
+    def __init__(self) -> None:
+        self._seconds = _FIRST_PAUSE
+
+    def next(self) -> float:
+        """Seconds."""
+        seconds, self._seconds = self._seconds, min(self._seconds * 2, _LONGEST_PAUSE)
+        return seconds * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing.
+
+    def reset(self) -> None:
+        """It worked."""
+        self._seconds = _FIRST_PAUSE
 
 
 class Watch:
@@ -110,7 +126,8 @@ class Watch:
         self._known: dict[tuple[str, str], tuple[str, Object]] = {}
         self._version = ""
         self._heard_at = clock()
-        self._pause = _FIRST_PAUSE
+        # A server that is away, and one that is there and does not want us.
+        self._away, self._unwanted = _Pause(), _Pause()
         self._stop = threading.Event()
         self._hang_up: Callable[[], None] = _nothing
         self.synced = threading.Event()
@@ -147,15 +164,16 @@ class Watch:
                     self._list(reason)
                     reason = "expired"
                 if not self._listen():
-                    self._rest()
+                    self._stop.wait(self._unwanted.next())
             except Refusal as refusal:
                 self._note_refusal(refusal)
                 self._version = ""
-                self._rest()
+                self._away.reset()
+                self._stop.wait(self._unwanted.next())
             except ClusterFault as fault:
                 if not self._stop.is_set():
                     log.warning("watch_broken", kind=self.kind, detail=fault.log_text)
-                self._rest(fault.retry_after or 0.0)
+                self._stop.wait(max(fault.retry_after or 0.0, self._away.next()))
 
     def _note_refusal(self, refusal: Refusal) -> None:
         """The versions that we know are history to the server (410); or it does not let us (any more)."""
@@ -164,11 +182,6 @@ class Watch:
             log.error("watch_refused", kind=self.kind, detail=self.refused)
         else:
             log.info("watch_expired", kind=self.kind, reason=refusal.reason)
-
-    def _rest(self, at_least: float = 0.0) -> None:
-        """Let some time pass before the next try, more from try to try, until a stream says something again."""
-        self._stop.wait(max(at_least, self._pause * random.uniform(0.5, 1.5)))  # noqa: S311 - spreads load, guards nothing.
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
     def _list(self, reason: RelistReason) -> None:
         """Compare everything with what was known before: what differs is told, and so is what has vanished."""
@@ -206,8 +219,9 @@ class Watch:
         for event in stream:
             heard = True
             self._hear()
+            self._away.reset()
             # Only here: a stream that is refused after each list must not make for a list each second.
-            self._pause = _FIRST_PAUSE
+            self._unwanted.reset()
             found = event["object"]
             if event["type"] != "BOOKMARK" and self._concerns(found):
                 self._tell(event["type"], found)

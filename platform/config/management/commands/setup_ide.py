@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from config import ide
 
@@ -14,4 +14,7 @@ class Command(BaseCommand):
     help = "Install code-server into the data folder, unless it is there."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        ide.install(settings.ENVIRONMENT.home, lambda text: self.stderr.write(text))
+        try:
+            ide.install(settings.ENVIRONMENT.home, lambda text: self.stderr.write(text))
+        except ide.NotInstalled as error:
+            raise CommandError(str(error)) from error

@@ -33,7 +33,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self._run(link=not options["no_link"])
-        except (CannotStart, ImproperlyConfigured) as error:
+        except (CannotStart, ImproperlyConfigured, ide.NotInstalled) as error:
             raise CommandError(str(error)) from error
 
     def _say(self, text: str) -> None:

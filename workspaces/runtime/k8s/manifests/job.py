@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from workspaces.runtime.k8s.config import Backup, K8sConfig
 from workspaces.runtime.k8s.manifests.parts import Manifest, cores, manifest, size
 from workspaces.runtime.k8s.manifests.pod import as_user, confined, pull_name
-from workspaces.runtime.k8s.names import Place
+from workspaces.runtime.k8s.names import JOB, Place
 from workspaces.runtime.port import Limits
 
 CONTAINER = "backup"
@@ -39,7 +39,8 @@ class Task:
 
 def secret(place: Place, files: Mapping[str, str]) -> Manifest:
     """What a job needs to know about the registry: it lies there only while a job is at work."""
-    return manifest("Secret", "v1", place, name=secret_name(place), stringData=dict(files))
+    labels = {JOB: place.workspace}
+    return manifest("Secret", "v1", place, name=secret_name(place), labels=labels, stringData=dict(files))
 
 
 def secret_name(place: Place) -> str:

@@ -10,12 +10,12 @@ import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from workspaces.runtime.k8s.config import CLOSED, Backup, K8sConfig, Peer
+from workspaces.runtime.k8s.config import CLOSED, Backup, Egress, K8sConfig, Peer
 from workspaces.runtime.k8s.manifests.parts import Manifest, manifest
 from workspaces.runtime.k8s.names import JOB, WORKSPACE, Place
 
 _API = "networking.k8s.io/v1"
-_DNS = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
+DNS = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -23,14 +23,17 @@ def policies(config: K8sConfig, place: Place) -> list[Manifest]:
     """All of a workspace's policies."""
     found = [_policy(place, "closed")]
     door = [{"protocol": "TCP", "port": config.door_port}]
-    if peers := _peers(config.gateway):
+    if peers := peers_of(config.gateway):
         found.append(_policy(place, "gateway", ingress=[{"from": peers, "ports": door}]))
-    if peers := _peers(config.platform):
+    if peers := peers_of(config.platform):
         found.append(_policy(place, "platform", egress=[{"to": peers, "ports": _platform_ports(config)}]))
+    if peers := peers_of(config.dev_api):
+        ports = [{"protocol": "TCP", "port": port} for port in config.dev_api_ports]
+        found.append(_policy(place, "dev-api", egress=[{"to": peers, "ports": ports}]))
     if config.egress != "none":
-        if peers := _peers(config.dns):
-            found.append(_policy(place, "names", egress=[{"to": peers, "ports": _DNS}]))
-        if targets := _targets(config):
+        if peers := peers_of(config.dns):
+            found.append(_policy(place, "names", egress=[{"to": peers, "ports": DNS}]))
+        if targets := targets_of(config.egress, config.allowed, config.closed):
             found.append(_policy(place, "egress", egress=[{"to": targets}]))
     return found
 
@@ -40,10 +43,10 @@ def job_policy(config: K8sConfig, backup: Backup, place: Place) -> Manifest:
     host = urlsplit(f"//{backup.repository}")
     # Tokens for a registry are often given by somebody else, at the usual port.
     ports = sorted({host.port or _PORTS["http" if backup.insecure else "https"], _PORTS["https"]})
-    to = _peers(backup.network) or _internet(config)
+    to = peers_of(backup.network) or targets_of("internet", (), config.closed)
     egress: list[Manifest] = [{"to": to, "ports": [{"protocol": "TCP", "port": port} for port in ports]}]
-    if peers := _peers(config.dns):
-        egress.append({"to": peers, "ports": _DNS})
+    if peers := peers_of(config.dns):
+        egress.append({"to": peers, "ports": DNS})
     spec = {"podSelector": {"matchLabels": {JOB: place.workspace}}, "policyTypes": ["Ingress", "Egress"]}
     return manifest("NetworkPolicy", _API, place, name=f"{place.name}-jobs", spec={**spec, "egress": egress})
 
@@ -63,7 +66,8 @@ def _policy(
     return manifest("NetworkPolicy", _API, place, name=f"{place.name}-{suffix}", spec=spec)
 
 
-def _peers(peer: Peer) -> list[Manifest]:
+def peers_of(peer: Peer) -> list[Manifest]:
+    """Who this is, as policies say it; empty for nobody."""
     found: list[Manifest] = [{"ipBlock": {"cidr": network}} for network in peer.networks]
     if peer.namespace or peer.pods:
         pods: Manifest = {"namespaceSelector": {"matchLabels": dict(peer.namespace)}}
@@ -79,17 +83,16 @@ def _platform_ports(config: K8sConfig) -> list[Manifest]:
     return [{"protocol": "TCP", "port": port}] if port else []
 
 
-def _targets(config: K8sConfig) -> list[Manifest]:
-    targets: list[Manifest] = [{"ipBlock": {"cidr": network}} for network in config.allowed]
-    return [*targets, *_internet(config)] if config.egress == "internet" else targets
-
-
-def _internet(config: K8sConfig) -> list[Manifest]:
-    targets: list[Manifest] = []
-    closed = [*CLOSED, *config.closed]
-    for everything in ("0.0.0.0/0", "::/0"):
-        version = ipaddress.ip_network(everything).version
-        # The standard calls an exception that is not inside the block an error.
-        without = [network for network in closed if ipaddress.ip_network(network).version == version]
-        targets.append({"ipBlock": {"cidr": everything, "except": without}})
+def targets_of(egress: Egress, allowed: Sequence[str], closed: Sequence[str]) -> list[Manifest]:
+    """Where connections may go by a profile of `K8sConfig.egress`, as policies say it; empty for nowhere."""
+    if egress == "none":
+        return []
+    targets: list[Manifest] = [{"ipBlock": {"cidr": network}} for network in allowed]
+    if egress == "internet":
+        shut = [*CLOSED, *closed]
+        for everything in ("0.0.0.0/0", "::/0"):
+            version = ipaddress.ip_network(everything).version
+            # The standard calls an exception that is not inside the block an error.
+            without = [network for network in shut if ipaddress.ip_network(network).version == version]
+            targets.append({"ipBlock": {"cidr": everything, "except": without}})
     return targets

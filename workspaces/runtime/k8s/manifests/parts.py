@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from workspaces.runtime.k8s.names import Place
+from typing import Any, Protocol
 
 Manifest = dict[str, Any]
+
+
+class Located(Protocol):
+    """Where objects are: their namespace, what they are called unless told otherwise, and the labels of all of them."""
+
+    @property
+    def namespace(self) -> str:
+        """A name."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """A name."""
+        ...
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """By which they are found again."""
+        ...
 
 
 def manifest(
     kind: str,
     api: str,
-    place: Place,
+    place: Located,
     *,
     name: str = "",
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
     **body: Any,
 ) -> Manifest:
-    """An object in the workspace's place, with its labels."""
+    """An object in this place, with its labels."""
     meta: Manifest = {
         "name": name or place.name,
         "namespace": place.namespace,

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from workspaces.runtime.k8s.config import K8sConfig
+from workspaces.runtime.k8s.config import Delivery, K8sConfig
 from workspaces.runtime.k8s.manifests.parts import Manifest, cores, manifest, size
 from workspaces.runtime.k8s.manifests.walls import requests
 from workspaces.runtime.k8s.names import CONTAINER, DIGEST, RUN, TEMPLATE, Place
@@ -46,9 +46,13 @@ def pull_secret(place: Place, credentials: str) -> Manifest:
     )
 
 
-def pod(config: K8sConfig, place: Place, spec: RunSpec) -> Manifest:
-    """The pod. Its name is the same for each run, so that there are never two."""
-    body = _body(config, place, spec)
+def pod(config: K8sConfig, place: Place, spec: RunSpec, delivery: Delivery) -> Manifest:
+    """The pod. Its name is the same for each run, so that there are never two.
+
+    Args:
+        delivery: how the IDE image gets into it; "auto" stands for "init" here.
+    """
+    body = _body(config, place, spec, delivery)
     return manifest(
         "Pod",
         "v1",
@@ -60,13 +64,16 @@ def pod(config: K8sConfig, place: Place, spec: RunSpec) -> Manifest:
 
 
 def template_digest(config: K8sConfig) -> str:
-    """Changes when the settings would give the next pod another shape: "restart to apply"."""
+    """Changes when the settings would give the next pod another shape: "restart to apply".
+
+    What is found out about the cluster does not count.
+    """
     anybody = Place("w", "w", "w", "w")
-    body = _body(config, anybody, RunSpec("w", 0, {}))
+    body = _body(config, anybody, RunSpec("w", 0, {}), config.delivery)
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _body(config: K8sConfig, place: Place, spec: RunSpec) -> Manifest:
+def _body(config: K8sConfig, place: Place, spec: RunSpec, delivery: Delivery) -> Manifest:
     body: Manifest = {
         "restartPolicy": "Never",
         "serviceAccountName": place.name,
@@ -79,10 +86,10 @@ def _body(config: K8sConfig, place: Place, spec: RunSpec) -> Manifest:
             *({"key": key, "operator": "Exists", "effect": "NoExecute"} for key in _STAYS),
             *(dict(toleration) for toleration in config.tolerations),
         ],
-        "volumes": _volumes(config, place, spec),
+        "volumes": _volumes(config, place, spec, delivery),
         "containers": [_workspace(config, spec)],
     }
-    if config.ide_image and config.delivery == "init":
+    if config.ide_image and delivery != "image_volume":
         body["initContainers"] = [_copier(config, spec)]
     optional = {
         "hostUsers": config.host_users,
@@ -119,7 +126,7 @@ def _workspace(config: K8sConfig, spec: RunSpec) -> Manifest:
 
 
 def _copier(config: K8sConfig, spec: RunSpec) -> Manifest:
-    """Brings the IDE's image into the pod where the cluster cannot mount it; that image has its own `cp`."""
+    """Brings the IDE's image into the pod where the cluster cannot mount it; that image has its own program for it."""
     return {
         "name": "programs",
         "image": config.ide_image,
@@ -164,20 +171,21 @@ def _environment(config: K8sConfig) -> dict[str, str]:
         "SLIPWAY_DOOR": f"[::]:{config.door_port}",
         "SLIPWAY_NODE": f"{PROGRAMS}/bin/node",
         "SLIPWAY_IDE": f"{PROGRAMS}/ide/out/node/entry.js",
+        "SLIPWAY_TOOLS": f"{PROGRAMS}/tools",
     }
     if config.platform_url:
         found["SLIPWAY_PLATFORM"] = config.platform_url
     return found
 
 
-def _volumes(config: K8sConfig, place: Place, spec: RunSpec) -> list[Manifest]:
+def _volumes(config: K8sConfig, place: Place, spec: RunSpec, delivery: Delivery) -> list[Manifest]:
     found: list[Manifest] = [
         {"name": "home", "persistentVolumeClaim": {"claimName": place.name}},
         {"name": "handed", "secret": {"secretName": place.run_name(spec.run), "defaultMode": 0o440}},
         # Sized, so that the autoscaler knows what would be lost with the node.
         {"name": "scratch", "emptyDir": {"sizeLimit": size(config.scratch_bytes)}},
     ]
-    if config.ide_image and config.delivery == "image_volume":
+    if config.ide_image and delivery == "image_volume":
         found.append({"name": "programs", "image": {"reference": config.ide_image, "pullPolicy": "IfNotPresent"}})
     elif config.ide_image:
         found.append({"name": "programs", "emptyDir": {"sizeLimit": size(config.scratch_bytes)}})

@@ -1,0 +1,14 @@
+"""Helm for this folder's tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster import programs
+from tests.deploy.helm import Helm
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    programs.ensure("chart")
+    return Helm(tmp_path_factory.mktemp("helm"))

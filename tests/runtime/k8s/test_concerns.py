@@ -1,0 +1,74 @@
+"""Which workspace an object of the cluster is about, by tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from workspaces.runtime.k8s import K8sConfig
+from workspaces.runtime.k8s.concerns import workspace_of
+from workspaces.runtime.k8s.operations import lease_namespace, selections
+
+OWN = K8sConfig(image="i", instance="mine", prefix="ws-")
+SHARED = K8sConfig(image="i", instance="mine", prefix="ws-", layout="shared", namespace="all")
+OURS = {"slipway.dev/instance": "mine", "slipway.dev/workspace": "demo"}
+
+
+def _event(kind: str, namespace: str, name: str) -> dict[str, Any]:
+    about = {"kind": kind, "namespace": namespace, "name": name}
+    return {"metadata": {"name": f"{name}.1", "namespace": namespace}, "involvedObject": about}
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (OURS, "demo"),
+        ({**OURS, "slipway.dev/instance": "theirs"}, None),
+        ({**OURS, "slipway.dev/workspace": "../demo"}, None),
+        ({"slipway.dev/workspace": "demo"}, None),
+        ({"slipway.dev/instance": "mine"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["Pod", "PersistentVolumeClaim", "Namespace"])
+def test_objects_are_known_by_their_labels(kind: str, labels: dict[str, str] | None, expected: str | None) -> None:
+    assert workspace_of(OWN, kind, {"metadata": {"name": "x", "labels": labels}}) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "event", "expected"),
+    [
+        (OWN, _event("Pod", "ws-demo", "ws-demo"), "demo"),
+        (OWN, _event("PersistentVolumeClaim", "ws-demo", "ws-demo"), "demo"),
+        (OWN, _event("Pod", "ws-demo", "helper"), "demo"),
+        (OWN, _event("ReplicaSet", "ws-demo", "ws-demo"), None),
+        (OWN, _event("Pod", "kube-system", "ws-demo"), None),
+        (OWN, _event("Pod", "ws-", "ws-"), None),
+        (OWN, _event("Pod", "", ""), None),
+        (SHARED, _event("Pod", "all", "ws-demo"), "demo"),
+        (SHARED, _event("Pod", "all", "database-0"), None),
+        (SHARED, _event("Pod", "ws-demo", "ws-demo"), None),
+        (OWN, {"metadata": {"name": "x"}}, None),
+        (OWN, {"metadata": {"name": "x"}, "involvedObject": {"kind": "Pod", "name": None}}, None),
+    ],
+)
+def test_events_are_known_by_what_they_are_about(
+    config: K8sConfig, event: dict[str, Any], expected: str | None
+) -> None:
+    assert workspace_of(config, "Event", event) == expected
+
+
+def test_a_shared_namespace_is_all_that_is_looked_at() -> None:
+    assert {selection.kind for selection in selections(OWN)} == {"Pod", "PersistentVolumeClaim", "Event", "Namespace"}
+    assert {selection.namespace for selection in selections(OWN)} == {""}
+    assert {selection.kind for selection in selections(SHARED)} == {"Pod", "PersistentVolumeClaim", "Event"}
+    assert {selection.namespace for selection in selections(SHARED)} == {"all"}
+    assert all(selection.labels for selection in selections(OWN) if selection.kind != "Event")
+
+
+def test_where_the_lease_is() -> None:
+    assert lease_namespace(K8sConfig(image="i", lease_namespace="platform")) == "platform"
+    assert lease_namespace(SHARED) == "all"
+    assert lease_namespace(OWN) == "default"
