@@ -22,6 +22,7 @@ KWOK = "v0.8.0"
 HELM = "v3.19.5"
 GATEWAY_API = "v1.4.0"
 PROMETHEUS_OPERATOR = "v0.85.0"
+DISTRIBUTION = "v3.1.2"
 Make = Callable[[Path], object]
 
 _STAGES = (
