@@ -31,6 +31,10 @@ def test_a_run_stands_behind_all_of_its_walls(stage: Stage) -> None:
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert not [volume for volume in pod["spec"]["volumes"] if "projected" in volume]
     assert pod["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    claim = stage.get("persistentvolumeclaim")["metadata"]
+    for meta in (pod["metadata"], claim):
+        assert "ownerReferences" not in meta, "nothing else's deletion takes it along"
+    assert {*pod["metadata"].get("finalizers", ()), *claim["finalizers"]} == {"kubernetes.io/pvc-protection"}
 
 
 @pytest.mark.parametrize("changes", [{}, {"ide_image": "ide:1"}, {"ide_image": "ide:1", "delivery": "image_volume"}])

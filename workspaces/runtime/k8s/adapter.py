@@ -49,7 +49,7 @@ class K8sRuntime:
     """
 
     # The operator's watch tells what happens: thousands are not asked after one by one to find that all is well.
-    pace = Pace(ending=2, starting=10, well=3600)
+    pace = Pace(ending=2, starting=10, well=1800)
 
     def __init__(self, config: K8sConfig) -> None:
         self._config = config
