@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from workspaces.runtime.errors import (
+    ClusterFault,
     Failure,
     PlatformFault,
     SpecConflict,
@@ -149,12 +150,13 @@ class K8sRuntime:
                     "Stop it first, then delete it.",
                     log_text=f"a pod of {name} is there",
                 )
+            home = self._owned("Namespace", at, at.namespace) if self._config.layout == "own" else None
             self._copies.clear(at)
             self._delete(_CLAIM, at)
             self._config.on_step("claim_deleted")
             if self._config.layout == "own":
-                if not self._copies.need_namespace(at):
-                    self._delete_namespace(at)
+                if home is not None and not self._copies.need_namespace(at):
+                    self._delete_namespace(at, home)
                 return
             self.forget_walls(name)
 
@@ -311,7 +313,7 @@ class K8sRuntime:
     def _end(self, at: Place, pod: Object, grace: int) -> None:
         meta = pod["metadata"]
         if "deletionTimestamp" not in meta:
-            self._logs.keep(at, pod)
+            self._keep_log(at, pod)
             self._config.on_step("log_kept")
         elif int(meta.get("deletionGracePeriodSeconds") or 0) <= max(1, grace):
             return
@@ -319,6 +321,13 @@ class K8sRuntime:
         # What it was handed is mounted already; nobody else needs it.
         self._forget_secrets(at)
         log.info("run_stop_asked", workspace=at.workspace, run=run_of(pod), grace=grace)
+
+    def _keep_log(self, at: Place, pod: Object) -> None:
+        """As well as one can: a node that does not hand out what was written must not keep a workspace from ending."""
+        try:
+            self._logs.keep(at, pod)
+        except (Refusal, ClusterFault) as error:
+            log.warning("log_not_kept", workspace=at.workspace, run=run_of(pod), detail=str(error))
 
     def _forget_secrets(self, at: Place) -> None:
         # The right to list them would be one to read them, in every namespace: admission does not look at reading.
@@ -329,12 +338,17 @@ class K8sRuntime:
         if found is not None and "deletionTimestamp" not in found["metadata"]:
             self._cluster.delete(kind, at.namespace, name or at.name, uid=found["metadata"]["uid"])
 
-    def _delete_namespace(self, at: Place) -> None:
-        """Only an empty one: a claim that somebody else made in it is not ours to delete with it."""
+    def _delete_namespace(self, at: Place, home: Object) -> None:
+        """Only an empty one: a claim that somebody else made in it is not ours to delete with it.
+
+        Args:
+            home: as it was seen before anything was deleted; one that was made since is another workspace's life.
+        """
         for left in self._cluster.all(_CLAIM, at.namespace):
             if left["metadata"].get("labels", {}).get(INSTANCE) != at.instance:
                 raise foreign(at.namespace, _CLAIM)
-        self._delete("Namespace", at, at.namespace)
+        if "deletionTimestamp" not in home["metadata"]:
+            self._cluster.delete("Namespace", "", at.namespace, uid=home["metadata"]["uid"])
 
 
 def _is_slow(pod: Object) -> bool:
