@@ -50,6 +50,8 @@ def test_objects_are_known_by_their_labels(kind: str, labels: dict[str, str] | N
         (SHARED, _event("Pod", "all", "ws-demo"), "demo"),
         (SHARED, _event("Pod", "all", "database-0"), None),
         (SHARED, _event("Pod", "ws-demo", "ws-demo"), None),
+        (OWN, {**_event("Pod", "ws-demo", "ws-demo"), "reason": "FailedScheduling"}, "demo"),
+        (OWN, {**_event("Pod", "ws-demo", "ws-demo"), "reason": "Scheduled"}, None),
         (OWN, {"metadata": {"name": "x"}}, None),
         (OWN, {"metadata": {"name": "x"}, "involvedObject": {"kind": "Pod", "name": None}}, None),
     ],

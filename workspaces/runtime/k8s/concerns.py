@@ -8,6 +8,10 @@ from workspaces.runtime.k8s.config import K8sConfig
 from workspaces.runtime.k8s.names import INSTANCE, WORKSPACE
 from workspaces.runtime.names import checked
 
+# What the object itself says as well, at the same moment: a start has eight such events, and each look costs requests.
+_TOLD_TWICE = frozenset(
+    {"Scheduled", "Created", "Started", "Killing", "SuccessfulAttachVolume", "ProvisioningSucceeded"}
+)
 _TOLD_OF = {"Pod", "PersistentVolumeClaim"}
 
 
@@ -18,7 +22,8 @@ def workspace_of(config: K8sConfig, kind: str, found: Object) -> str | None:
     same prefix is told apart only by whoever knows the workspaces: none of ours has such a name.
     """
     if kind == "Event":
-        return _of_event(config, found.get("involvedObject") or {})
+        told = found.get("reason") in _TOLD_TWICE
+        return None if told else _of_event(config, found.get("involvedObject") or {})
     labels = found["metadata"].get("labels") or {}
     return _valid(labels.get(WORKSPACE, "")) if labels.get(INSTANCE) == config.instance else None
 
