@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from tests.cluster import images, network, programs
 from tests.cluster.node import Node
-from tests.support.browser import expect, launched
+from tests.support.browser import expect
 from tests.support.git_http import GitServer
 from tests.support.platform import Platform, free_port
 from tests.support.waiting import eventually
@@ -93,21 +93,6 @@ def repository(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Where a repository is, as pods and the platform reach it."""
     with GitServer(tmp_path_factory.mktemp("git"), network.MACHINE) as server:
         yield server.create_repository("acme/rocket", {"app.py": "print('lift-off')\n"}).url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    with launched() as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A fresh window."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield context.new_page()
-    context.close()
 
 
 @pytest.fixture

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from tests.conftest import ROOT
-from tests.support.browser import expect, launched
+from tests.support.browser import expect
 from tests.support.platform import Platform
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.ide, pytest.mark.timeout(300)]
 
 APP_ROW = '.explorer-folders-view .monaco-list-row:has-text("app.py")'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    with launched() as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A fresh window."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield context.new_page()
-    context.close()
 
 
 def picture(page: Page, name: str) -> None:

@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
 from workspaces.runtime.errors import PlatformFault
+from workspaces.runtime.k8s.settings import mistake
 
 Layout = Literal["own", "shared"]
 Delivery = Literal["auto", "image_volume", "init"]
@@ -217,10 +215,8 @@ def read_options(options: Mapping[str, Any]) -> K8sConfig:
     Raises:
         PlatformFault: an option is unknown, missing or makes no sense; the log text says which.
     """
-    wrong = best_match(Draft202012Validator(_SCHEMA).iter_errors(options))
-    if wrong is not None:
-        where = ".".join(str(step) for step in wrong.absolute_path)
-        raise _invalid(f"{f'`{where}`: ' if where else ''}{wrong.message}")
+    if wrong := mistake(options, _SCHEMA):
+        raise _invalid(wrong)
     return K8sConfig(**{key: _value(key, value) for key, value in options.items()})
 
 

@@ -9,13 +9,12 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import structlog
 from kubernetes.utils import parse_quantity
 
-from workspaces.runtime.errors import ClusterFault, Failure, PlatformFault, UserFault
+from workspaces.runtime.errors import ClusterFault, Failure, UserFault
 from workspaces.runtime.k8s import faults, observing, podstatus
 from workspaces.runtime.k8s.client import Cluster, Object, Refusal
 from workspaces.runtime.k8s.config import Backup, K8sConfig
@@ -24,6 +23,7 @@ from workspaces.runtime.k8s.manifests import network, walls
 from workspaces.runtime.k8s.manifests.job import Task
 from workspaces.runtime.k8s.manifests.pod import pull_secret
 from workspaces.runtime.k8s.names import INSTANCE, JOB, Place
+from workspaces.runtime.k8s.settings import text_of
 from workspaces.runtime.port import Copying, CopyState, Limits
 
 log = structlog.get_logger(__name__)
@@ -123,7 +123,7 @@ class Jobs:
         for manifest in (*walls.account(place), network.job_policy(self._config, self._backup, place)):
             self._cluster.apply(manifest)
         if self._config.pull_credentials is not None:
-            self._cluster.apply(pull_secret(place, _text(self._config.pull_credentials)))
+            self._cluster.apply(pull_secret(place, text_of(self._config.pull_credentials)))
         if self._config.layout == "shared":
             return limits
         for manifest in network.policies(self._config, place):
@@ -138,7 +138,7 @@ class Jobs:
 
     def _files(self) -> dict[str, str]:
         wanted = {"config.json": self._backup.credentials, "ca.crt": self._backup.authority}
-        return {name: _text(path) for name, path in wanted.items() if path is not None}
+        return {name: text_of(path) for name, path in wanted.items() if path is not None}
 
 
 def _at_most(limits: Limits, most: Mapping[str, str]) -> Limits:
@@ -219,15 +219,3 @@ def _waiting(status: Object) -> str:
             return f"{waiting.get('reason', '')}: {waiting.get('message', '')}".strip(": ")[:_LONGEST_TEXT]
     placed = podstatus.condition(status, "PodScheduled")
     return str(placed.get("message", ""))[:_LONGEST_TEXT] if placed.get("status") == "False" else ""
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PlatformFault(
-            "runtime_misconfigured",
-            "Workspaces cannot be copied: the registry's credentials cannot be read.",
-            "Ask the operator to correct the runtime's settings.",
-            log_text=f"{path}: {error}",
-        ) from error

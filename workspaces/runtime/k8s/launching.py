@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import structlog
 
-from workspaces.runtime.errors import PlatformFault
 from workspaces.runtime.k8s import faults
 from workspaces.runtime.k8s.client import Cluster, Object, Refusal
 from workspaces.runtime.k8s.config import Delivery, K8sConfig
@@ -16,6 +14,7 @@ from workspaces.runtime.k8s.manifests import network, walls
 from workspaces.runtime.k8s.manifests import pod as pods
 from workspaces.runtime.k8s.manifests.parts import Manifest
 from workspaces.runtime.k8s.names import POLICY, Place, labelled
+from workspaces.runtime.k8s.settings import text_of
 from workspaces.runtime.port import RunSpec
 
 log = structlog.get_logger(__name__)
@@ -41,7 +40,7 @@ class Launcher:
                 walls.limit_range(self._config, at, spec.limits),
             ]
         if self._config.pull_credentials is not None:
-            found.append(pods.pull_secret(at, _text(self._config.pull_credentials)))
+            found.append(pods.pull_secret(at, text_of(self._config.pull_credentials)))
         return found
 
     def launch(self, at: Place, spec: RunSpec, look: Callable[[Place], Object | None]) -> Object:
@@ -86,15 +85,3 @@ class Launcher:
         wanted = [wall["metadata"]["labels"][POLICY] for wall in stand if wall["kind"] == "NetworkPolicy"]
         chosen = f"{labelled(at)},{POLICY},{POLICY} notin ({','.join(wanted)})"
         self._cluster.delete_all("NetworkPolicy", at.namespace, labels=chosen)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PlatformFault(
-            "runtime_misconfigured",
-            "Workspaces cannot run here: the registry's credentials cannot be read.",
-            "Ask the operator to correct the runtime's settings.",
-            log_text=f"{path}: {error}",
-        ) from error

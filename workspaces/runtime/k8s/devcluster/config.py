@@ -10,11 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
 from workspaces.runtime.errors import PlatformFault
 from workspaces.runtime.k8s.config import KUBE_DNS, Egress, Peer, check_network
+from workspaces.runtime.k8s.settings import mistake
 
 Rule = Mapping[str, Any]
 PodSecurity = Literal["baseline", "restricted"]
@@ -183,10 +181,8 @@ def read_options(options: Mapping[str, Any]) -> DevConfig:
     Raises:
         PlatformFault: an option is unknown, missing or makes no sense; the log text says which.
     """
-    wrong = best_match(Draft202012Validator(_SCHEMA).iter_errors(options))
-    if wrong is not None:
-        where = ".".join(str(step) for step in wrong.absolute_path)
-        raise invalid(f"{f'`{where}`: ' if where else ''}{wrong.message}")
+    if wrong := mistake(options, _SCHEMA):
+        raise invalid(wrong)
     return DevConfig(**{key: _value(key, value) for key, value in options.items()})
 
 
