@@ -39,7 +39,7 @@ test-cluster: $(VENV)/.dev ## run the tests that need a Kubernetes control plane
 	@$(BIN)/python -m tests.cluster.programs chart
 	@SLIPWAY_TEST_REQUIRE=cluster,scale $(BIN)/python -m pytest -m "(cluster or scale) and not node" $(PYTEST_ARGS)
 
-test-node: $(VENV)/.dev ## run the tests that need a Kubernetes node, as root; the first time builds it (9 minutes, 6 GB)
+test-node: $(VENV)/.dev ## run the tests that need a Kubernetes node, as root; the first time builds it (11 minutes, 7 GB)
 	@$(BIN)/python -m tests.cluster.programs node
 	@SLIPWAY_TEST_REQUIRE=cluster,node $(BIN)/python -m pytest -m node $(PYTEST_ARGS)
 
