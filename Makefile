@@ -37,11 +37,13 @@ test-cluster: $(VENV)/.dev ## run the tests that need a Kubernetes control plane
 	@$(BIN)/python -m tests.cluster.programs control-plane
 	@$(BIN)/python -m tests.cluster.programs scale
 	@$(BIN)/python -m tests.cluster.programs chart
-	@SLIPWAY_TEST_REQUIRE=cluster,scale $(BIN)/python -m pytest -m "(cluster or scale) and not node" $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.cluster.programs registry
+	@SLIPWAY_TEST_REQUIRE=cluster,scale,registry $(BIN)/python -m pytest -m "(cluster or scale or registry) and not node" $(PYTEST_ARGS)
 
 test-node: $(VENV)/.dev ## run the tests that need a Kubernetes node, as root; the first time builds it (11 minutes, 7 GB)
 	@$(BIN)/python -m tests.cluster.programs node
-	@SLIPWAY_TEST_REQUIRE=cluster,node $(BIN)/python -m pytest -m node $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.cluster.programs registry
+	@SLIPWAY_TEST_REQUIRE=cluster,node,registry $(BIN)/python -m pytest -m node $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint, import contracts, types, templates, spelling, migrations, deployment
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .

@@ -63,6 +63,7 @@ PARTS: dict[str, Callable[[], str | None]] = {
     "cluster": lambda: _cluster("cluster", "make test-cluster"),
     "node": lambda: _cluster("node", "make test-node"),
     "scale": lambda: _cluster("scale", "make test-cluster"),
+    "registry": lambda: _cluster("registry", "make test-cluster"),
 }
 
 

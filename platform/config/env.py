@@ -94,7 +94,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_OPERATOR_LISTEN": ("127.0.0.1:8002", "host:port on which the operator answers /healthz, /readyz and /metrics."),
     "SLIPWAY_ORPHAN_GRACE": ("86400", "Seconds for which what runs in the cluster must be seen to belong to no workspace before it is removed, 0 to 31536000; 0: only report it. Volumes stay in any case."),
     "SLIPWAY_RUNTIME": ("local", "Where workspaces run: local, k8s (pods in a cluster), or fake (no processes, for work on the portal)."),
-    "SLIPWAY_KUBERNETES_OPTIONS": ("none", "Path of a YAML file that says how workspaces run in a cluster; needed for k8s. docs/kubernetes.md lists the options."),
+    "SLIPWAY_KUBERNETES_OPTIONS": ("none", "Path of a YAML file that says how workspaces run in a cluster; needed for k8s. docs/chart.md lists the options, as `workspaces.…`."),
     "SLIPWAY_DEV_CLUSTER_OPTIONS": ("none", "Path of a YAML file that connects a cluster in which every workspace gets a namespace and a working kubectl. docs/dev-cluster.md says how."),
     "SLIPWAY_SANDBOX": ("auto", "auto: bubblewrap where it works, else a plain process and a warning; bwrap; none."),
     "SLIPWAY_WORKSPACE_CPU": ("2", "Cores one workspace may use; 0 for no limit."),

@@ -23,6 +23,7 @@ HELM = "v3.19.5"
 COREDNS = "v1.13.1"
 GATEWAY_API = "v1.4.0"
 PROMETHEUS_OPERATOR = "v0.85.0"
+DISTRIBUTION = "v3.1.2"
 Make = Callable[[Path], object]
 
 _STAGES = (

@@ -55,6 +55,7 @@ class ControlPlane(Cluster):
         self._gates = gates
         self._authority = Authority("kubernetes")
         self._children: list[Child] = []
+        self._followers: list[Child] = []
 
     @classmethod
     @contextmanager
@@ -98,7 +99,8 @@ class ControlPlane(Cluster):
         self.start_api()
         user = self.kubeconfig_for("system:kube-controller-manager")
         controllers = self._run("kube-controller-manager", arguments.controller_manager(self.folder, user))
-        self._run("kube-scheduler", arguments.scheduler(self.kubeconfig_for("system:kube-scheduler")))
+        scheduler = self._run("kube-scheduler", arguments.scheduler(self.kubeconfig_for("system:kube-scheduler")))
+        self._followers = [controllers, scheduler]
         with Api(self.kubeconfig) as api:
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             controllers.until(lambda: _answers(api, account), what="the default service account is there")
@@ -122,6 +124,10 @@ class ControlPlane(Cluster):
             self._api_server.start()
         with Api(self.kubeconfig) as api:
             self._api_server.until(lambda: _answers(api, "/readyz"), what="the API is ready")
+        # By themselves they would come back kind by kind, each after up to half a minute.
+        for follower in self._followers:
+            follower.stop()
+            follower.start()
 
     def pause_api(self) -> None:
         self._api_server.send(signal.SIGSTOP)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from kernel.errors import ClusterFault, PlatformFault, UserFault
 from tests.runtime.rigs import spec
+from workspaces.runtime.errors import VolumeRestoring
 from workspaces.runtime.fake import FakeOptions, FakeRuntime, build
-from workspaces.runtime.port import Presence
+from workspaces.runtime.port import CopyState, Presence
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 class Clock:
@@ -97,3 +101,34 @@ def test_from_settings(tmp_path: Path) -> None:
     with pytest.raises(PlatformFault) as caught:
         runtime.stop("demo", grace=1)
     assert caught.value.code == "no_stop"
+
+
+def test_a_copy_takes_its_time_and_a_start_calls_it_off() -> None:
+    clock = Clock()
+    runtime = FakeRuntime(FakeOptions(copy_after=10), clock=clock)
+    runtime.ensure_volume("demo")
+    assert runtime.snapshot("demo", key="one", created=NOW).state is CopyState.RUNNING
+    clock.now += 9
+    runtime.ensure_run(spec())
+    runtime.destroy_run("demo")
+    assert runtime.snapshot("demo", key="one", created=NOW).state is CopyState.RUNNING
+    clock.now += 9
+    assert runtime.snapshot("demo", key="one", created=NOW).state is CopyState.RUNNING
+    clock.now += 1
+    assert runtime.snapshot("demo", key="one", created=NOW).state is CopyState.PRESENT
+
+
+def test_a_copy_that_fails_can_be_tried_again(tmp_path: Path) -> None:
+    fault = ClusterFault("registry_away", "Away.", "Wait.")
+    bad = FakeRuntime(FakeOptions(copy_fails=fault), folder=tmp_path)
+    good = FakeRuntime(folder=tmp_path)
+    bad.ensure_volume("demo")
+    assert bad.snapshot("demo", key="one", created=NOW).failure is fault
+    found = good.snapshot("demo", key="one", created=NOW).snapshot
+    assert found is not None
+    good.destroy_volume("demo")
+    assert bad.restore("demo", found).state is CopyState.FAILED
+    with pytest.raises(VolumeRestoring):
+        good.ensure_run(spec())
+    assert good.restore("demo", found).state is CopyState.PRESENT
+    good.ensure_run(spec())

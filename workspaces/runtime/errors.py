@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from kernel.errors import ClusterFault, Failure, PlatformFault, UserFault
 
-__all__ = ["ClusterFault", "Failure", "PlatformFault", "SpecConflict", "UserFault", "VolumeMissing"]
+__all__ = [
+    "ClusterFault",
+    "Failure",
+    "PlatformFault",
+    "SnapshotsUnavailable",
+    "SpecConflict",
+    "UserFault",
+    "VolumeExists",
+    "VolumeInUse",
+    "VolumeMissing",
+    "VolumeRestoring",
+]
 
 
 class SpecConflict(PlatformFault):
@@ -35,4 +46,53 @@ class VolumeMissing(ClusterFault):
             " or delete this workspace and create a new one.",
             log_text=f"no volume for {name}",
             temporary=False,
+        )
+
+
+class VolumeInUse(PlatformFault):
+    """A run is there, so the volume cannot be copied as a whole."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            "volume_in_use",
+            "The workspace is still running.",
+            "Stop it first, then try again.",
+            log_text=f"a run of {name} is there",
+        )
+
+
+class VolumeExists(PlatformFault):
+    """There are files where a copy should be restored to."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            "volume_exists",
+            "The workspace has storage already. Nothing in it was touched.",
+            "Restore into a new workspace, or delete this one's storage first.",
+            log_text=f"{name} has a volume that was not made from this snapshot",
+        )
+
+
+class VolumeRestoring(ClusterFault):
+    """The volume is not whole yet: it is still being made from a copy."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            "volume_restoring",
+            "The workspace's files are still being restored.",
+            "Wait a moment; Slipway tries again by itself.",
+            log_text=f"the volume of {name} is half restored",
+            retry_after=2,
+        )
+
+
+class SnapshotsUnavailable(PlatformFault):
+    """This runtime copies no volumes, or not of this kind."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            "snapshots_unavailable",
+            "Copies of workspaces are not set up here.",
+            "Ask the operator to set up snapshots or backups.",
+            log_text=detail,
         )

@@ -18,13 +18,37 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workspaces.runtime.errors import ClusterFault, Failure, PlatformFault, SpecConflict, UserFault, VolumeMissing
-from workspaces.runtime.names import checked
-from workspaces.runtime.port import LOOKED_AT, Listed, Observation, Presence, RunSpec, Runtime, Step
+from workspaces.runtime.errors import (
+    ClusterFault,
+    Failure,
+    PlatformFault,
+    SnapshotsUnavailable,
+    SpecConflict,
+    UserFault,
+    VolumeExists,
+    VolumeInUse,
+    VolumeMissing,
+    VolumeRestoring,
+)
+from workspaces.runtime.names import checked, checked_key
+from workspaces.runtime.port import (
+    LOOKED_AT,
+    Copying,
+    CopyState,
+    Listed,
+    Observation,
+    Presence,
+    RunSpec,
+    Runtime,
+    SnapshotRef,
+    Step,
+)
 
 _FAULTS: dict[str, type[Failure]] = {"user": UserFault, "cluster": ClusterFault, "platform": PlatformFault}
 
 State = dict[str, dict[str, Any]]
+# Where snapshots are in the state; no workspace is called that.
+_SNAPSHOTS = "/snapshots"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,6 +64,9 @@ class FakeOptions:
         steps: how far a start is, where this runtime is one that can tell.
         hang_stop: hanging: no stop, polite or by force, ever ends a run, and it cannot be destroyed.
         observe_unknown: hanging: `observe` and `list` cannot tell; `unknown_reason` is then seen.
+        snapshots: whether this runtime copies volumes.
+        copy_after: slow: so long each snapshot and each restore is under way.
+        copy_fails: failing: how each snapshot and each restore ends.
         fail: failing: operation's name -> what it raises, before it does anything.
     """
 
@@ -54,6 +81,9 @@ class FakeOptions:
     observe_unknown: bool = False
     unknown_reason: str = ""
     warnings: tuple[str, ...] = ()
+    snapshots: bool = True
+    copy_after: float = 0.0
+    copy_fails: Failure | None = None
     fail: Mapping[str, Failure] = dataclasses.field(default_factory=dict)
 
 
@@ -92,6 +122,9 @@ class FakeRuntime:
             entry = state.get(spec.name)
             if entry is None:
                 raise VolumeMissing(spec.name)
+            if entry.get("made_from") and not entry.get("restored"):
+                raise VolumeRestoring(spec.name)
+            entry.pop("copy", None)
             if entry["run"] is None:
                 entry["run"] = {
                     "run": spec.run,
@@ -160,6 +193,7 @@ class FakeRuntime:
             return [
                 Listed(name, has_volume=True, presence=Presence.UNKNOWN if unknown else self._see(name, entry).presence)
                 for name, entry in sorted(state.items())
+                if name != _SNAPSHOTS
             ]
 
     def logs(self, name: str, *, run: int | None = None, limit: int = 1_048_576) -> bytes:
@@ -172,6 +206,76 @@ class FakeRuntime:
             return text
         tail = text[len(text) - limit :]
         return tail[tail.find(b"\n") + 1 :]
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """See the port."""
+        return self.options.snapshots
+
+    def snapshot(self, name: str, *, key: str, created: datetime) -> Copying:
+        """See the port."""
+        with self._copying("snapshot", name) as state:
+            kept = state.setdefault(_SNAPSHOTS, {})
+            reference = f"{name}/{checked_key(key)}"
+            if reference not in kept:
+                entry = state.get(name)
+                if entry is None:
+                    raise VolumeMissing(name)
+                if entry["run"] is not None:
+                    raise VolumeInUse(name)
+                if (ended := self._copied(entry, reference)) is not None:
+                    return ended
+                kept[reference] = {"created": created.isoformat()}
+            return Copying(CopyState.PRESENT, SnapshotRef("fake", reference))
+
+    def restore(self, name: str, snapshot: SnapshotRef) -> Copying:
+        """See the port."""
+        with self._copying("restore", name) as state:
+            entry = state.get(name)
+            if entry is None:
+                entry = state[name] = {"run": None, "logs": {}, "made_from": snapshot.reference}
+            elif entry.get("made_from") != snapshot.reference:
+                raise VolumeExists(name)
+            if entry.get("restored"):
+                return Copying(CopyState.PRESENT, snapshot)
+            if (ended := self._copied(entry, snapshot.reference)) is not None:
+                return ended
+            if snapshot.reference not in state.get(_SNAPSHOTS, {}):
+                missing = ClusterFault("backup_missing", "There is no such copy.", "Choose another.", temporary=False)
+                return Copying(CopyState.FAILED, failure=missing)
+            entry["restored"] = True
+            return Copying(CopyState.PRESENT, snapshot)
+
+    def forget_snapshot(self, name: str, snapshot: SnapshotRef) -> Copying:
+        """See the port."""
+        with self._copying("forget_snapshot", name) as state:
+            state.get(_SNAPSHOTS, {}).pop(snapshot.reference, None)
+            return Copying(CopyState.ABSENT)
+
+    def resize_volume(self, name: str) -> None:
+        """See the port."""
+        with self._state("resize_volume", name) as state:
+            if name not in state:
+                raise VolumeMissing(name)
+
+    @contextlib.contextmanager
+    def _copying(self, operation: str, name: str) -> Iterator[State]:
+        if not self.options.snapshots:
+            raise SnapshotsUnavailable(f"{operation} {name}")
+        with self._state(operation, name) as state:
+            yield state
+
+    def _copied(self, entry: dict[str, Any], reference: str) -> Copying | None:
+        """How far the work is; None once it is done."""
+        now = self._clock()
+        if entry.get("copy", {}).get("of") != reference:
+            entry["copy"] = {"of": reference, "at": now}
+        if now < entry["copy"]["at"] + self.options.copy_after:
+            return Copying(CopyState.RUNNING, message="The fake runtime plays this copy.")
+        del entry["copy"]
+        if self.options.copy_fails is not None:
+            return Copying(CopyState.FAILED, failure=self.options.copy_fails)
+        return None
 
     def _see(self, name: str, entry: dict[str, Any] | None) -> Observation:
         run = entry["run"] if entry is not None else None

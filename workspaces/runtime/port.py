@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from workspaces.runtime.errors import Failure
+
 HOPELESS = frozenset({"image_missing", "image_refused", "image_invalid", "pod_refused", "not_started"})
 """Reasons of a run that is there and will never come up, however long one waits."""
 REFUSED = 78
@@ -155,10 +157,54 @@ class Listed:
     presence: Presence
 
 
+class CopyState(enum.StrEnum):
+    """How far a snapshot, a restore or its forgetting is."""
+
+    RUNNING = "running"  # Under way. Ask again by the same call.
+    PRESENT = "present"  # Done, and verified where that can be done.
+    ABSENT = "absent"  # Forgotten.
+    FAILED = "failed"  # This attempt is over and leaves nothing that could be taken for a whole. A call makes another.
+    UNKNOWN = "unknown"  # Could not tell. Never act on this.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SnapshotRef:
+    """Where the copy of a volume is. Plain values, to be kept as they are for as long as the copy is wanted.
+
+    Attributes:
+        kind: who keeps it, as the runtime knows it: "csi" (the cluster's storage) or "oci" (a registry).
+        reference: its address there.
+        digest: of its content, "sha256:" and 64 hex digits; empty where the storage has none.
+        size: bytes that it takes there; 0 where nobody says.
+    """
+
+    kind: str
+    reference: str
+    digest: str = ""
+    size: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Copying:
+    """The answer of `snapshot`, `restore` and `forget_snapshot`.
+
+    Attributes:
+        snapshot: when present.
+        failure: when failed; its `temporary` says whether another attempt makes sense.
+        message: what is waited for, where the runtime can tell; for people.
+    """
+
+    state: CopyState
+    snapshot: SnapshotRef | None = None
+    failure: Failure | None = None
+    message: str = ""
+
+
 class Runtime(Protocol):
     """A place where workspaces run. Raises only `kernel.errors.Failure` (see `workspaces.runtime.errors`).
 
-    `pace` says how often it has to be asked.
+    `pace` says how often it has to be asked. Where `keeps_snapshots` is False, whatever copies volumes raises
+    SnapshotsUnavailable.
 
     Whatever changes a workspace may raise the temporary ClusterFault("runtime_busy"): somebody else is at work on it,
     and did not end within seconds. Looking (`observe`, `list`, `logs`) never does.
@@ -226,5 +272,52 @@ class Runtime(Protocol):
         """The last `limit` bytes of what the agent wrote (JSON lines), of the latest run unless `run` says which.
 
         Readable while it runs and after it ended; empty when nothing was ever written.
+        """
+        ...
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """Whether `snapshot`, `restore` and `forget_snapshot` can be used, as the settings say."""
+        ...
+
+    def snapshot(self, name: str, *, key: str, created: datetime) -> Copying:
+        """Make sure that there is a copy of the workspace's volume. Present only when it was verified to be whole.
+
+        A start calls off one that is under way.
+
+        Args:
+            key: 1 to 40 lower-case letters and digits, unique among the workspace's snapshots for good: the same key
+                never makes two, whoever calls and however often.
+            created: noted in the copy: when it was first asked for.
+
+        Raises:
+            VolumeMissing: there is nothing to copy.
+            VolumeInUse: a run is there that was not destroyed.
+        """
+        ...
+
+    def restore(self, name: str, snapshot: SnapshotRef) -> Copying:
+        """Make the workspace's volume from a copy, which stays. Until it is done, no run can start on it.
+
+        A volume that `restore` made from this copy counts as done, whatever has been written to it since.
+
+        Raises:
+            VolumeExists: there is another volume already. It is never written over.
+        """
+        ...
+
+    def forget_snapshot(self, name: str, snapshot: SnapshotRef) -> Copying:
+        """Delete a copy for good; absent when that is done. `destroy_volume` leaves copies alone.
+
+        After a restore, only once the workspace has run: storage may fill a volume from the copy when it is first used.
+        """
+        ...
+
+    def resize_volume(self, name: str) -> None:
+        """Make the volume as large as the settings say, also while it is in use. It never shrinks.
+
+        Raises:
+            VolumeMissing: there is none.
+            ClusterFault: "volume_not_grown": its storage does not allow it; the text says why.
         """
         ...

@@ -9,16 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from tests.cluster import images
+from tests.cluster import images, network
 from tests.cluster.node import Node
+from tests.runtime.k8s import backup_image
 from tests.runtime.k8s.conftest import patiently
 from tests.runtime.rigs import AGENT, Rig
-from workspaces.runtime.k8s import K8sConfig, K8sRuntime
+from tests.support.registry import registry
+from workspaces.runtime.k8s import Backup, K8sConfig, K8sRuntime, Peer
 from workspaces.runtime.port import Presence, Runtime
 
 _PATIENCE = 120
 # What a caller may have to repeat, as the port says; looking never is.
-_REPEATED = frozenset({"ensure_volume", "ensure_run", "stop", "destroy_run", "destroy_volume"})
+_REPEATED = frozenset(
+    {
+        *("ensure_volume", "ensure_run", "stop", "destroy_run", "destroy_volume", "resize_volume"),
+        *("snapshot", "restore", "forget_snapshot"),
+    }
+)
 
 
 class Patient:
@@ -37,7 +44,15 @@ def _repeat(operation: Any, *arguments: Any, **named: Any) -> Any:
 
 
 @contextlib.contextmanager
-def cluster_rig(node: Node) -> Iterator[Rig]:
+def with_registry(node: Node) -> Iterator[Backup]:
+    """What the adapter needs to know to copy volumes into a registry of its own."""
+    with registry(address=network.MACHINE) as store:
+        to = Peer(networks=(f"{network.MACHINE}/32",))
+        yield Backup(f"{store.host}/backups", insecure=True, network=to, image=backup_image.on(node))
+
+
+@contextlib.contextmanager
+def cluster_rig(node: Node, backup: Backup | None = None) -> Iterator[Rig]:
     tag = f"t{secrets.token_hex(4)}"
     config = K8sConfig(
         kubeconfig=Path(node.control_plane.kubeconfig),
@@ -46,6 +61,7 @@ def cluster_rig(node: Node) -> Iterator[Rig]:
         prefix=f"{tag}-",
         instance=tag,
         volume_bytes=2**30,
+        backup=backup,
     )
 
     def build() -> Runtime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,9 @@ from workspaces.runtime.errors import SpecConflict
 from workspaces.runtime.port import Presence, RunSpec
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+UP = {"name": "workspace", "image": "i", "imageID": "", "ready": True, "restartCount": 0}
+STARTED = "2026-11-24T06:00:00Z"
 
 
 def test_a_run_stands_behind_all_of_its_walls(stage: Stage) -> None:
@@ -31,6 +35,10 @@ def test_a_run_stands_behind_all_of_its_walls(stage: Stage) -> None:
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert not [volume for volume in pod["spec"]["volumes"] if "projected" in volume]
     assert pod["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    claim = stage.get("persistentvolumeclaim")["metadata"]
+    for meta in (pod["metadata"], claim):
+        assert "ownerReferences" not in meta, "nothing else's deletion takes it along"
+    assert {*pod["metadata"].get("finalizers", ()), *claim["finalizers"]} == {"kubernetes.io/pvc-protection"}
 
 
 @pytest.mark.parametrize("changes", [{}, {"ide_image": "ide:1"}, {"ide_image": "ide:1", "delivery": "image_volume"}])
@@ -256,10 +264,8 @@ def test_a_silent_node_is_unknown(stage: Stage) -> None:
     runtime = stage.runtime()
     stage.start(runtime)
     stage.bind()
-    up = {"name": "workspace", "image": "i", "imageID": "", "ready": True, "restartCount": 0}
-    stage.say(phase="Running", podIP="10.1.1.1", podIPs=[{"ip": "10.1.1.1"}], containerStatuses=[{
-        **up, "state": {"running": {"startedAt": "2026-11-24T06:00:00Z"}},
-    }])  # fmt: skip
+    running = [{**UP, "state": {"running": {"startedAt": STARTED}}}]
+    stage.say(phase="Running", podIP="10.1.1.1", podIPs=[{"ip": "10.1.1.1"}], containerStatuses=running)
     seen = runtime.observe("demo")
     assert (seen.presence, seen.reason) == (Presence.RUNNING, "")
     assert seen.upstream == {"ide": "tcp://10.1.1.1:7411", "ports": "tcp://10.1.1.1:7411"}
@@ -355,3 +361,22 @@ def test_labels_alone_make_nothing_a_workspaces(stage: Stage) -> None:
     space = {"name": f"{stage.prefix}elsewhere", "labels": {"slipway.dev/instance": str(stage.values["instance"])}}
     stage.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": space}, impostor, *claims)
     assert [entry.name for entry in stage.runtime().list()] == ["demo"]
+
+
+def test_a_node_that_hands_out_no_log_keeps_nothing_from_ending(stage: Stage) -> None:
+    name = f"{stage.prefix}mute"
+    status = {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 1}},
+    }
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": status}
+    stage.cluster.kubectl("create", "--filename", "-", text=json.dumps(node))
+    try:
+        runtime = stage.runtime()
+        stage.start(runtime)
+        stage.bind(name)
+        stage.say(phase="Running", containerStatuses=[{**UP, "state": {"running": {"startedAt": STARTED}}}])
+        patiently(lambda: runtime.stop("demo", grace=5))
+        assert "deletionTimestamp" in stage.get("pod")["metadata"]
+    finally:
+        stage.cluster.kubectl("delete", "node", name, "--wait=false")

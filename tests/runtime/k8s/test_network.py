@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workspaces.runtime.errors import PlatformFault
-from workspaces.runtime.k8s.config import CLOSED, K8sConfig, Peer
-from workspaces.runtime.k8s.manifests.network import policies
+from workspaces.runtime.k8s.config import CLOSED, Backup, K8sConfig, Peer
+from workspaces.runtime.k8s.manifests.network import job_policy, policies
 from workspaces.runtime.k8s.names import place
 
 PODS, SERVICES, NODES = "10.244.0.0/16", "10.96.0.0/16", "203.0.113.0/24"
@@ -31,9 +31,12 @@ def config(**changes: Any) -> K8sConfig:
 
 def reaches(config: K8sConfig, address: str, port: int = 443) -> bool:
     """Whether any policy of a workspace lets it connect to this address, which belongs to no pod."""
-    target = ipaddress.ip_address(address)
-    rules = [rule for policy in policies(config, place(config, "demo")) for rule in policy["spec"].get("egress", [])]
-    return any(_allows(rule, target, port) for rule in rules)
+    return _any_allows(policies(config, place(config, "demo")), address, port)
+
+
+def _any_allows(found: list[dict[str, Any]], address: str, port: int) -> bool:
+    rules = [rule for policy in found for rule in policy["spec"].get("egress", [])]
+    return any(_allows(rule, ipaddress.ip_address(address), port) for rule in rules)
 
 
 def _allows(rule: dict[str, Any], target: Any, port: int) -> bool:
@@ -115,3 +118,26 @@ def test_settings_that_make_no_sense_are_named(changes: dict[str, Any]) -> None:
         config(**changes)
     assert caught.value.code == "runtime_misconfigured"
     assert caught.value.log_text != caught.value.user_text
+
+
+@pytest.mark.parametrize(
+    ("backup", "address", "port", "allowed"),
+    [
+        (Backup("registry.example/backups"), "198.51.100.7", 443, True),
+        (Backup("registry.example/backups"), "198.51.100.7", 80, False),
+        (Backup("registry.example/backups"), "203.0.113.9", 443, False),
+        (Backup("registry.example/backups"), "169.254.169.254", 443, False),
+        (Backup("registry.example:5000/b", network=Peer(networks=("10.9.9.8/32",))), "10.9.9.8", 5000, True),
+        (Backup("registry.example:5000/b", network=Peer(networks=("10.9.9.8/32",))), "10.9.9.8", 443, True),
+        (Backup("registry.example:5000/b", network=Peer(networks=("10.9.9.8/32",))), "10.9.9.8", 22, False),
+        (Backup("registry.example:5000/b", network=Peer(networks=("10.9.9.8/32",))), "198.51.100.7", 443, False),
+        (Backup("registry.example/b", insecure=True), "198.51.100.7", 80, True),
+        (Backup("[2001:db8::1]:5000/b", network=Peer(networks=("2001:db8::1/128",))), "2001:db8::1", 5000, True),
+    ],
+)
+def test_a_job_reaches_the_registry_alone(backup: Backup, address: str, port: int, allowed: bool) -> None:
+    found = config(backup=backup)
+    policy = job_policy(found, backup, place(found, "demo"))
+    assert _any_allows([policy], address, port) is allowed
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy["spec"]

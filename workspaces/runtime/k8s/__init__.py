@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from workspaces.runtime.k8s.adapter import K8sRuntime
-from workspaces.runtime.k8s.config import K8sConfig, Peer, read_options
+from workspaces.runtime.k8s.config import Backup, K8sConfig, Peer, read_options
 from workspaces.runtime.port import Runtime
 
-__all__ = ["K8sConfig", "K8sRuntime", "Peer", "build"]
+__all__ = ["Backup", "K8sConfig", "K8sRuntime", "Peer", "build"]
 
 
 def build(options: Mapping[str, Any]) -> Runtime:

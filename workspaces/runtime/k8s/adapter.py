@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
-from kubernetes.utils import parse_quantity
 
-from workspaces.runtime.errors import Failure, PlatformFault, SpecConflict, UserFault, VolumeMissing
-from workspaces.runtime.k8s import faults, observing, podstatus
+from workspaces.runtime.errors import (
+    ClusterFault,
+    Failure,
+    PlatformFault,
+    SpecConflict,
+    UserFault,
+    VolumeMissing,
+)
+from workspaces.runtime.k8s import backups, faults, observing, podstatus
 from workspaces.runtime.k8s.client import Cluster, Object, Refusal, Timeouts
-from workspaces.runtime.k8s.config import Delivery, K8sConfig
-from workspaces.runtime.k8s.delivery import Detector
+from workspaces.runtime.k8s.config import K8sConfig
+from workspaces.runtime.k8s.copies import Copies
 from workspaces.runtime.k8s.faults import foreign, still_ending, translated, volume_ending
+from workspaces.runtime.k8s.growing import grow
 from workspaces.runtime.k8s.keeping import Logs, run_of
-from workspaces.runtime.k8s.manifests import network, walls
+from workspaces.runtime.k8s.launching import Launcher
 from workspaces.runtime.k8s.manifests import pod as pods
-from workspaces.runtime.k8s.manifests.parts import Manifest
-from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, POLICY, RUN, WORKSPACE, Place, place, selector
+from workspaces.runtime.k8s.manifests import walls
+from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, RUN, WORKSPACE, Place, labelled, place, selector
 from workspaces.runtime.k8s.operations import K8sOperations
+from workspaces.runtime.names import checked_key
 from workspaces.runtime.operating import Operations, Told
-from workspaces.runtime.port import Listed, Observation, Pace, Presence, RunSpec
+from workspaces.runtime.port import Copying, Listed, Observation, Pace, Presence, RunSpec, SnapshotRef
 
 log = structlog.get_logger(__name__)
 
@@ -43,13 +50,14 @@ class K8sRuntime:
     """
 
     # The operator's watch tells what happens: thousands are not asked after one by one to find that all is well.
-    pace = Pace(ending=2, starting=10, well=3600)
+    pace = Pace(ending=2, starting=10, well=1800)
 
     def __init__(self, config: K8sConfig) -> None:
         self._config = config
         self._cluster = Cluster(config.kubeconfig, Timeouts(config.connect_seconds, config.read_seconds))
-        self._detector = Detector(self._cluster)
+        self._launcher = Launcher(self._cluster, config)
         self._logs = Logs(self._cluster, config)
+        self._copies = Copies(self._cluster, config)
         self._template = pods.template_digest(config)
 
     def ensure_volume(self, name: str) -> None:
@@ -76,8 +84,9 @@ class K8sRuntime:
                 raise VolumeMissing(spec.name)
             pod = self._pod(at)
             if pod is None:
-                self._grow(at, claim)
-                pod = self._launch(at, spec)
+                self._copies.make_way(at, claim)
+                self._try_to_grow(at, claim)
+                pod = self._launcher.launch(at, spec, self._pod)
             if pod["metadata"].get("annotations", {}).get(DIGEST) != spec.digest():
                 raise SpecConflict(spec.name)
         return self._see(pod)
@@ -141,10 +150,13 @@ class K8sRuntime:
                     "Stop it first, then delete it.",
                     log_text=f"a pod of {name} is there",
                 )
+            home = self._owned("Namespace", at, at.namespace) if self._config.layout == "own" else None
+            self._copies.clear(at)
             self._delete(_CLAIM, at)
             self._config.on_step("claim_deleted")
             if self._config.layout == "own":
-                self._delete_namespace(at)
+                if home is not None and not self._copies.need_namespace(at):
+                    self._delete_namespace(at, home)
                 return
             self.forget_walls(name)
 
@@ -153,11 +165,60 @@ class K8sRuntime:
         at = place(self._config, name)
         with translated(f"forget_walls {name}"):
             self._logs.forget(at)
-            self._cluster.delete_all("Secret", at.namespace, labels=_labelled(at))
+            self._cluster.delete_all("Secret", at.namespace, labels=labelled(at))
             # The account is the first of them and goes last: what is left is found by it.
-            for manifest in reversed(self._walls(at, RunSpec(name, 0, {}))):
+            for manifest in reversed(self._launcher.walls(at, RunSpec(name, 0, {}))):
                 if manifest["kind"] != "Secret":
                     self._delete(manifest["kind"], at, manifest["metadata"]["name"])
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """See the port."""
+        return self._copies.offered
+
+    def snapshot(self, name: str, *, key: str, created: datetime) -> Copying:
+        """See the port."""
+        at = place(self._config, name)
+        checked_key(key)
+        self._copies.must_be_offered(name)
+        with translated(f"snapshot {name}"):
+            claim = self._claim(at)
+            if claim is None:
+                raise VolumeMissing(name)
+            return self._copies.save(at, claim, key, created, in_use=self._pod(at) is not None)
+
+    def restore(self, name: str, snapshot: SnapshotRef) -> Copying:
+        """See the port."""
+        at = place(self._config, name)
+        self._copies.must_be_offered(name)
+        with translated(f"restore {name}"):
+            self._ensure_namespace_of(at, snapshot)
+            return self._copies.restore(at, self._claim(at), snapshot, in_use=self._pod(at) is not None)
+
+    def forget_snapshot(self, name: str, snapshot: SnapshotRef) -> Copying:
+        """See the port. A namespace that is there for that alone goes with `destroy_volume`."""
+        at = place(self._config, name)
+        self._copies.must_be_offered(name)
+        with translated(f"forget_snapshot {name}"):
+            self._ensure_namespace_of(at, snapshot)
+            return self._copies.forget(at, snapshot)
+
+    def resize_volume(self, name: str) -> None:
+        """See the port."""
+        at = place(self._config, name)
+        with translated(f"resize_volume {name}"):
+            claim = self._claim(at)
+            if claim is None:
+                raise VolumeMissing(name)
+            try:
+                grow(self._cluster, self._config, at, claim)
+            except Refusal as refusal:
+                raise faults.not_grown(refusal) from refusal
+
+    def _ensure_namespace_of(self, at: Place, snapshot: SnapshotRef) -> None:
+        # What the storage keeps is in the namespace, or is gone with it.
+        if snapshot.kind == backups.KIND:
+            self._ensure_namespace(at)
 
     def operations(self, identity: str, told: Told) -> Operations:
         """See `workspaces.runtime.operating.Operable`."""
@@ -242,69 +303,17 @@ class K8sRuntime:
             if not refusal.already_exists:
                 raise
 
-    def _grow(self, at: Place, claim: Object) -> None:
+    def _try_to_grow(self, at: Place, claim: Object) -> None:
         """A volume grows with the settings where its storage can; a workspace starts without that as well."""
-        given = parse_quantity(claim["spec"]["resources"]["requests"]["storage"])  # type: ignore[no-untyped-call]
-        if given >= self._config.volume_bytes:
-            return
-        change = {"spec": {"resources": walls.claim(self._config, at)["spec"]["resources"]}}
         try:
-            self._cluster.patch(_CLAIM, at.namespace, at.name, change)
+            grow(self._cluster, self._config, at, claim)
         except Refusal as refusal:
             log.warning("volume_not_grown", workspace=at.workspace, detail=refusal.message)
-
-    def _walls(self, at: Place, spec: RunSpec) -> Sequence[Manifest]:
-        found = [*walls.account(at), *network.policies(self._config, at)]
-        if self._config.layout == "own":
-            # One namespace for all has the quota that its admin gave it.
-            found += [
-                walls.quota(self._config, at, spec.limits),
-                walls.limit_range(self._config, at, spec.limits),
-            ]
-        if self._config.pull_credentials is not None:
-            found.append(pods.pull_secret(at, _text(self._config.pull_credentials)))
-        return found
-
-    def _launch(self, at: Place, spec: RunSpec) -> Object:
-        """Walls first, the pod last: nothing of the workspace runs before all of them stand."""
-        walls = self._walls(at, spec)
-        for manifest in walls:
-            self._cluster.apply(manifest)
-        self._close_what_is_not_asked_for(at, walls)
-        self._cluster.apply(pods.secret(at, spec))
-        self._config.on_step("walls_made")
-        try:
-            pod = self._cluster.create(pods.pod(self._config, at, spec, self._delivery(at, spec)))
-        except Refusal as refusal:
-            # Somebody else was first: theirs is compared with what is wanted, and never replaced. A quota may say so
-            # before the name does, because it counts what is asked for before it is known to be there.
-            there = self._pod(at)
-            if there is not None:
-                return there
-            if faults.is_about_quota(refusal, at.name):
-                raise faults.catching_up(str(refusal)) from refusal
-            raise
-        self._config.on_step("pod_made")
-        log.info("run_started", workspace=at.workspace, run=spec.run)
-        return pod
-
-    def _delivery(self, at: Place, spec: RunSpec) -> Delivery:
-        """How the IDE image gets into this pod. Its walls must stand: the cluster is asked by the same pod."""
-        config = self._config
-        if config.delivery != "auto" or not config.ide_image or config.host_users is False:
-            return config.delivery
-        return self._detector.way(lambda: pods.pod(config, at, spec, "image_volume"))
-
-    def _close_what_is_not_asked_for(self, at: Place, walls: Sequence[Manifest]) -> None:
-        """Policies only add up: one of earlier settings would go on letting through what nobody wants any more."""
-        wanted = [wall["metadata"]["labels"][POLICY] for wall in walls if wall["kind"] == "NetworkPolicy"]
-        chosen = f"{_labelled(at)},{POLICY},{POLICY} notin ({','.join(wanted)})"
-        self._cluster.delete_all("NetworkPolicy", at.namespace, labels=chosen)
 
     def _end(self, at: Place, pod: Object, grace: int) -> None:
         meta = pod["metadata"]
         if "deletionTimestamp" not in meta:
-            self._logs.keep(at, pod)
+            self._keep_log(at, pod)
             self._config.on_step("log_kept")
         elif int(meta.get("deletionGracePeriodSeconds") or 0) <= max(1, grace):
             return
@@ -313,21 +322,33 @@ class K8sRuntime:
         self._forget_secrets(at)
         log.info("run_stop_asked", workspace=at.workspace, run=run_of(pod), grace=grace)
 
+    def _keep_log(self, at: Place, pod: Object) -> None:
+        """As well as one can: a node that does not hand out what was written must not keep a workspace from ending."""
+        try:
+            self._logs.keep(at, pod)
+        except (Refusal, ClusterFault) as error:
+            log.warning("log_not_kept", workspace=at.workspace, run=run_of(pod), detail=str(error))
+
     def _forget_secrets(self, at: Place) -> None:
         # The right to list them would be one to read them, in every namespace: admission does not look at reading.
-        self._cluster.delete_all("Secret", at.namespace, labels=f"{_labelled(at)},{RUN}")
+        self._cluster.delete_all("Secret", at.namespace, labels=f"{labelled(at)},{RUN}")
 
     def _delete(self, kind: str, at: Place, name: str = "") -> None:
         found = self._owned(kind, at, name or at.name)
         if found is not None and "deletionTimestamp" not in found["metadata"]:
             self._cluster.delete(kind, at.namespace, name or at.name, uid=found["metadata"]["uid"])
 
-    def _delete_namespace(self, at: Place) -> None:
-        """Only an empty one: a claim that somebody else made in it is not ours to delete with it."""
+    def _delete_namespace(self, at: Place, home: Object) -> None:
+        """Only an empty one: a claim that somebody else made in it is not ours to delete with it.
+
+        Args:
+            home: as it was seen before anything was deleted; one that was made since is another workspace's life.
+        """
         for left in self._cluster.all(_CLAIM, at.namespace):
             if left["metadata"].get("labels", {}).get(INSTANCE) != at.instance:
                 raise foreign(at.namespace, _CLAIM)
-        self._delete("Namespace", at, at.namespace)
+        if "deletionTimestamp" not in home["metadata"]:
+            self._cluster.delete("Namespace", "", at.namespace, uid=home["metadata"]["uid"])
 
 
 def _is_slow(pod: Object) -> bool:
@@ -338,21 +359,5 @@ def _is_slow(pod: Object) -> bool:
     return made is None or not 0 <= (datetime.now(UTC) - made).total_seconds() < _BLINK
 
 
-def _labelled(at: Place) -> str:
-    return f"{INSTANCE}={at.instance},{WORKSPACE}={at.workspace}"
-
-
 def _workspace_of(owned: Object) -> str:
     return str(owned["metadata"]["labels"][WORKSPACE])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PlatformFault(
-            "runtime_misconfigured",
-            "Workspaces cannot run here: the registry's credentials cannot be read.",
-            "Ask the operator to correct the runtime's settings.",
-            log_text=f"{path}: {error}",
-        ) from error

@@ -50,6 +50,7 @@ _KINDS = {
     "Role": ("/apis/rbac.authorization.k8s.io/v1", "roles", True),
     "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
     "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies", True),
+    "VolumeSnapshot": ("/apis/snapshot.storage.k8s.io/v1", "volumesnapshots", True),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases", True),
 }
 
@@ -275,6 +276,17 @@ class Cluster:
             raise _away("watch", repr(error)) from error
         finally:
             answer.response.close()
+
+    def knows(self, kind: str) -> bool:
+        """Whether the cluster has this kind at all; some are added by who provides storage, say."""
+        group, plural, _ = _KINDS[kind]
+        try:
+            found = self._json("GET", group)
+        except Refusal as refusal:
+            if refusal.not_found:
+                return False
+            raise
+        return any(one.get("name") == plural for one in found.get("resources", []))
 
     def raw(self, path: str) -> Object:
         """GET of any address, such as `/version`."""

@@ -17,6 +17,7 @@ from workspaces.runtime.errors import PlatformFault
 Layout = Literal["own", "shared"]
 Delivery = Literal["auto", "image_volume", "init"]
 Egress = Literal["none", "allow_list", "internet"]
+Check = Literal["content", "size"]
 
 GIB = 1024**3
 # What no workspace may reach unless it is allowed by name: private and shared space, loopback, link-local (where clouds
@@ -46,6 +47,38 @@ class Peer:
 
 
 KUBE_DNS = Peer(namespace={"kubernetes.io/metadata.name": "kube-system"}, pods={"k8s-app": "kube-dns"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backup:
+    """Where copies of volumes go, and what the jobs that carry them may use.
+
+    Attributes:
+        repository: of a registry, with its host: registry.example/backups. Each workspace has one below it.
+        credentials: a file like Docker's `config.json`; None for a registry that lets anybody in.
+        authority: a file with the certificates that are trusted; None: those of the image.
+        insecure: speak HTTP without TLS.
+        network: who the registry is, and who gives tokens for it; empty: anybody on the internet.
+        image: what the jobs run in; empty: the IDE's image, or the workspaces' own.
+        command: the program, as it is started there.
+        level: of compression, 1 (fast) to 19 (small).
+        check: how a copy is verified: by reading all of it back ("content"), or by the sizes of its parts ("size").
+        seconds: longest time of one job.
+        cpu, memory: of one job, in cores and bytes; less where the workspace has less.
+    """
+
+    repository: str
+    credentials: Path | None = None
+    authority: Path | None = None
+    insecure: bool = False
+    network: Peer = Peer()
+    image: str = ""
+    command: tuple[str, ...] = ("/opt/slipway/bin/backup",)
+    level: int = 3
+    check: Check = "content"
+    seconds: int = 6 * 3600
+    cpu: float = 1.0
+    memory: int = 512 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +112,8 @@ class K8sConfig:
         closed: further CIDR blocks that "internet" leaves out: the cluster's pods, services and nodes.
         storage_class: of the volumes; empty: the cluster's default.
         volume_bytes: size of a volume. Growing it grows volumes that exist at their next start; they never shrink.
+        snapshot_class: a VolumeSnapshotClass, for copies that the storage itself makes where the cluster knows such.
+        backup: for copies in a registry, where the storage makes none; None: there are none.
         user: user and group id in the container, above 0.
         host_users: False gives pods a user namespace of their own; None leaves it to the cluster.
         read_only_root: the container's own files cannot be written, only home and temporary folders.
@@ -116,6 +151,8 @@ class K8sConfig:
     closed: tuple[str, ...] = ()
     storage_class: str = ""
     volume_bytes: int = 10 * GIB
+    snapshot_class: str = ""
+    backup: Backup | None = None
     user: int = 1000
     host_users: bool | None = None
     read_only_root: bool = True
@@ -142,9 +179,18 @@ class K8sConfig:
             raise _invalid("`user` must be above 0: workspaces never run as root.")
         if not 0 < self.request_share <= 1:
             raise _invalid("`request_share` must be above 0 and at most 1.")
-        peers = (self.gateway, self.platform, self.dns, self.dev_api)
-        for network in (*self.allowed, *self.closed, *(network for peer in peers for network in peer.networks)):
+        for network in self._networks():
             check_network(network)
+
+    def _networks(self) -> list[str]:
+        peers = [
+            self.gateway,
+            self.platform,
+            self.dns,
+            self.dev_api,
+            *([self.backup.network] if self.backup is not None else []),
+        ]
+        return [*self.allowed, *self.closed, *(network for peer in peers for network in peer.networks)]
 
 
 def check_network(text: str) -> None:
@@ -160,9 +206,9 @@ def check_network(text: str) -> None:
 
 
 _SCHEMA = json.loads(Path(__file__).with_name("options.schema.json").read_text(encoding="utf-8"))
-_PATHS = {"kubeconfig", "pull_credentials"}
+_PATHS = {"kubeconfig", "pull_credentials", "credentials", "authority"}
 _TUPLES = {"command", "allowed", "closed", "tolerations", "dev_api_ports"}
-_PEERS = {"gateway", "platform", "dns", "dev_api"}
+_PEERS = {"gateway", "platform", "dns", "dev_api", "network"}
 
 
 def read_options(options: Mapping[str, Any]) -> K8sConfig:
@@ -185,6 +231,8 @@ def _value(key: str, value: Any) -> Any:
         return tuple(value)
     if key in _PEERS:
         return Peer(**{**value, "networks": tuple(value.get("networks", ()))})
+    if key == "backup" and value is not None:
+        return Backup(**{name: _value(name, part) for name, part in value.items()})
     return value
 
 

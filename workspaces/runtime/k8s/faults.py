@@ -74,6 +74,17 @@ def namespace_ending(log_text: str) -> ClusterFault:
     return ClusterFault("namespace_ending", "What was here before is still being removed.", _WAIT, log_text=log_text)
 
 
+def not_grown(refusal: Refusal) -> ClusterFault:
+    """The storage does not let a volume grow; in the cluster's own words."""
+    return ClusterFault(
+        "volume_not_grown",
+        f"The workspace's storage cannot be made larger: {refusal.message}",
+        "Ask the operator for a storage class that allows expansion; the files stay as they are.",
+        log_text=str(refusal),
+        temporary=False,
+    )
+
+
 @contextlib.contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Raise every `Refusal` of the block as a `Failure`, with the original as its cause."""

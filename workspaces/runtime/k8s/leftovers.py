@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from workspaces.runtime.errors import ClusterFault
-from workspaces.runtime.k8s.client import Cluster, Object
+from workspaces.runtime.k8s.client import Cluster, Object, Refusal
 from workspaces.runtime.k8s.config import K8sConfig
 from workspaces.runtime.k8s.faults import translated
 from workspaces.runtime.k8s.names import INSTANCE, ORPHAN, WORKSPACE, Place, place, selector
@@ -21,7 +21,7 @@ from workspaces.runtime.port import Listed, Presence, Runtime
 log = structlog.get_logger(__name__)
 
 # What holds files: where one of these is, its namespace stays, whoever made it.
-_HOLDS_FILES = ("PersistentVolumeClaim",)
+_HOLDS_FILES = ("PersistentVolumeClaim", "VolumeSnapshot")
 
 
 class Keeper(Runtime, Protocol):
@@ -114,7 +114,16 @@ class Leftovers:
 
     def _holds_files(self, at: Place) -> bool:
         chosen = {} if self._config.layout == "own" else {"labelSelector": f"{WORKSPACE}={at.workspace}"}
-        return any(found for kind in _HOLDS_FILES for found in self._cluster.all(kind, at.namespace, **chosen))
+        kinds = _HOLDS_FILES if self._config.snapshot_class else _HOLDS_FILES[:1]
+        return any(self._some(kind, at, chosen) for kind in kinds)
+
+    def _some(self, kind: str, at: Place, chosen: dict[str, str]) -> bool:
+        try:
+            return any(self._cluster.all(kind, at.namespace, **chosen))
+        except Refusal as refusal:
+            if refusal.not_found:  # The cluster does not know this kind.
+                return False
+            raise
 
     def _owned(self, at: Place) -> Object | None:
         """The object that carries the note, if it is there and ours."""

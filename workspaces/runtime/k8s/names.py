@@ -14,6 +14,12 @@ POLICY = "slipway.dev/policy"
 DIGEST = "slipway.dev/spec-digest"
 ORPHAN = "slipway.dev/orphan-seconds"
 TEMPLATE = "slipway.dev/template-digest"
+# On a job's pod in the place of WORKSPACE: it is none of the workspace's runs.
+JOB = "slipway.dev/job"
+# On a claim: the pod that reads it, the copy that it is being made from, and the one that it was made from.
+SAVING = "slipway.dev/saving"
+RESTORING = "slipway.dev/restoring"
+RESTORED = "slipway.dev/restored-from"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 CONTAINER = "workspace"
@@ -40,6 +46,11 @@ class Place:
         """On everything that belongs to the workspace."""
         return {MANAGED_BY: "slipway", INSTANCE: self.instance, WORKSPACE: self.workspace}
 
+    @property
+    def job_labels(self) -> dict[str, str]:
+        """On a job that is at work for the workspace."""
+        return {MANAGED_BY: "slipway", INSTANCE: self.instance, JOB: self.workspace}
+
     def run_name(self, run: int) -> str:
         """Of what belongs to one run."""
         return f"{self.name}-{run}"
@@ -58,3 +69,8 @@ def place(config: K8sConfig, workspace: str) -> Place:
 def selector(config: K8sConfig) -> str:
     """Selects everything that belongs to any workspace of this installation."""
     return f"{INSTANCE}={config.instance},{WORKSPACE}"
+
+
+def labelled(at: Place) -> str:
+    """Selects everything that belongs to one workspace of this installation."""
+    return f"{INSTANCE}={at.instance},{WORKSPACE}={at.workspace}"

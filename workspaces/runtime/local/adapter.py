@@ -20,6 +20,7 @@ from workspaces.runtime.local.faults import runtime_busy, state_unreadable, tran
 from workspaces.runtime.local.layout import Layout, Place
 from workspaces.runtime.local.records import Intent, Stop
 from workspaces.runtime.port import LOOKED_AT, Listed, Observation, Presence, RunSpec
+from workspaces.runtime.without_snapshots import WithoutSnapshots
 
 # Seconds to wait for somebody else's work on the same workspace. A start is worth waiting for: who asks for it twice at
 # once is answered with the run twice.
@@ -31,7 +32,7 @@ log = structlog.get_logger(__name__)
 _NOTES = ("intent.json", "exit.json", "process.json", "stop.json", "launch.json", "process.json.new", "exit.json.new")
 
 
-class LocalRuntime:
+class LocalRuntime(WithoutSnapshots):
     """The port's `Runtime` on one Linux machine; see `LocalConfig`. Safe to use from threads and processes at once."""
 
     pace = LOOKED_AT

@@ -10,9 +10,9 @@ import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from workspaces.runtime.k8s.config import CLOSED, Egress, K8sConfig, Peer
+from workspaces.runtime.k8s.config import CLOSED, Backup, Egress, K8sConfig, Peer
 from workspaces.runtime.k8s.manifests.parts import Manifest, manifest
-from workspaces.runtime.k8s.names import POLICY, WORKSPACE, Place
+from workspaces.runtime.k8s.names import JOB, POLICY, WORKSPACE, Place
 
 _API = "networking.k8s.io/v1"
 DNS = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
@@ -36,6 +36,21 @@ def policies(config: K8sConfig, place: Place) -> list[Manifest]:
         if targets := targets_of(config.egress, config.allowed, config.closed):
             found.append(_policy(place, "egress", egress=[{"to": targets}]))
     return found
+
+
+def job_policy(config: K8sConfig, backup: Backup, place: Place) -> Manifest:
+    """What the jobs that carry copies may talk to: names, and the registry. Nobody may talk to them."""
+    host = urlsplit(f"//{backup.repository}")
+    # Tokens for a registry are often given by somebody else, at the usual port.
+    ports = sorted({host.port or _PORTS["http" if backup.insecure else "https"], _PORTS["https"]})
+    to = peers_of(backup.network) or targets_of("internet", (), config.closed)
+    egress: list[Manifest] = [{"to": to, "ports": [{"protocol": "TCP", "port": port} for port in ports]}]
+    if peers := peers_of(config.dns):
+        egress.append({"to": peers, "ports": DNS})
+    spec: Manifest = {"podSelector": {"matchLabels": {JOB: place.workspace}}, "policyTypes": ["Ingress", "Egress"]}
+    labels = {POLICY: "jobs"}
+    spec = {**spec, "egress": egress}
+    return manifest("NetworkPolicy", _API, place, name=f"{place.name}-jobs", labels=labels, spec=spec)
 
 
 def _policy(

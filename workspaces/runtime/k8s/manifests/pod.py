@@ -81,14 +81,7 @@ def _body(config: K8sConfig, place: Place, spec: RunSpec, delivery: Delivery) ->
         "enableServiceLinks": False,
         "hostname": place.workspace,
         "terminationGracePeriodSeconds": config.stop_grace,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": config.user,
-            "runAsGroup": config.user,
-            "fsGroup": config.user,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": as_user(config),
         "tolerations": [
             *({"key": key, "operator": "Exists", "effect": "NoExecute"} for key in _STAYS),
             *(dict(toleration) for toleration in config.tolerations),
@@ -107,6 +100,18 @@ def _body(config: K8sConfig, place: Place, spec: RunSpec, delivery: Delivery) ->
     return body | {key: value for key, value in optional.items() if value is not None}
 
 
+def as_user(config: K8sConfig) -> Manifest:
+    """The security context of a pod: the workspace's user, to whom its files belong."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": config.user,
+        "runAsGroup": config.user,
+        "fsGroup": config.user,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
 def _workspace(config: K8sConfig, spec: RunSpec) -> Manifest:
     return {
         "name": CONTAINER,
@@ -115,7 +120,7 @@ def _workspace(config: K8sConfig, spec: RunSpec) -> Manifest:
         "env": [{"name": name, "value": value} for name, value in _environment(config).items()],
         "ports": [{"name": "door", "containerPort": config.door_port, "protocol": "TCP"}],
         "resources": _resources(config, spec),
-        "securityContext": _confined(read_only=config.read_only_root),
+        "securityContext": confined(read_only=config.read_only_root),
         "volumeMounts": list(_mounts(config)),
     }
 
@@ -127,12 +132,13 @@ def _copier(config: K8sConfig, spec: RunSpec) -> Manifest:
         "image": config.ide_image,
         "command": [f"{PROGRAMS}/bin/install", "/programs"],
         "resources": _resources(config, spec),
-        "securityContext": _confined(read_only=True),
+        "securityContext": confined(read_only=True),
         "volumeMounts": [{"name": "programs", "mountPath": "/programs"}],
     }
 
 
-def _confined(*, read_only: bool) -> Manifest:
+def confined(*, read_only: bool) -> Manifest:
+    """The security context of a container."""
     return {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
