@@ -49,7 +49,6 @@ class Installation:
             "workspaces": {
                 "image": images.WORKSPACE,
                 "ide_image": images.IDE,
-                "delivery": "image_volume",
                 "prefix": f"{self.namespace}-",
                 "allowed": [f"{network.MACHINE}/32"],
                 "closed": [network.PODS, network.SERVICES],
