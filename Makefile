@@ -40,7 +40,7 @@ test-cluster: $(VENV)/.dev ## run the tests that need a Kubernetes control plane
 	@$(BIN)/python -m tests.cluster.programs registry
 	@SLIPWAY_TEST_REQUIRE=cluster,scale,registry $(BIN)/python -m pytest -m "(cluster or scale or registry) and not node" $(PYTEST_ARGS)
 
-test-node: $(VENV)/.dev ## run the tests that need a Kubernetes node, as root; the first time builds it (9 minutes, 6 GB)
+test-node: $(VENV)/.dev ## run the tests that need a Kubernetes node, as root; the first time builds it (11 minutes, 7 GB)
 	@$(BIN)/python -m tests.cluster.programs node
 	@$(BIN)/python -m tests.cluster.programs registry
 	@SLIPWAY_TEST_REQUIRE=cluster,node,registry $(BIN)/python -m pytest -m node $(PYTEST_ARGS)

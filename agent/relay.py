@@ -18,6 +18,7 @@ class Side(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._other: Side | None = None
         self._at_end = False
+        self._early = b""
 
     def join(self, other: Side) -> None:
         """From now on each sends what the other receives. Where one has gone meanwhile, so has the other."""
@@ -27,6 +28,7 @@ class Side(asyncio.Protocol):
                 side._give_up()
                 return
         for side in (self, other):
+            side._pass_on()
             side._hold(hold=False)
 
     def send(self, data: bytes) -> None:
@@ -54,6 +56,12 @@ class Side(asyncio.Protocol):
         """See asyncio."""
         if self._other is not None:
             self._other.send(data)
+            return
+        # Python 3.11.2 forgets the pause of `connection_made` in the round after it, and holds to a new one only when
+        # the old one was ended.
+        self._early += data
+        self._hold(hold=False)
+        self._hold(hold=True)
 
     def eof_received(self) -> bool:
         """The peer has sent its last byte, and may still want to read."""
@@ -82,6 +90,12 @@ class Side(asyncio.Protocol):
         """The peer has caught up."""
         if self._other is not None:
             self._other._hold(hold=False)
+
+    def _pass_on(self) -> None:
+        """Send on what came before there was another side."""
+        early, self._early = self._early, b""
+        if early and self._other is not None:
+            self._other.send(early)
 
     def _hold(self, *, hold: bool) -> None:
         if self._transport is None:

@@ -42,6 +42,9 @@ class Config:
             TLS ends here: the network must keep out whoever may not hear it.
         admin: `unix:/path` or `host:port` of the listener for metrics and health; empty for none.
         drain_seconds: how long requests in flight may take after the first SIGTERM.
+        drain_idle_seconds: how long a connection without a request is kept after that; its client may be sending one.
+        drain_socket_seconds: how long WebSockets go on after that. In the second half of it they are closed one after
+            the other, so that not all connect again at once.
         header_seconds: how long a client may take to send a request's head.
         body_seconds: how long a client may take to send a whole body for web.
         idle_seconds: how long an unused connection is kept, and how long an upload to a workspace may be silent.
@@ -72,6 +75,8 @@ class Config:
     agents_listen: str = ""
     admin: str = ""
     drain_seconds: float = 10.0
+    drain_idle_seconds: float = 0.0
+    drain_socket_seconds: float = 0.0
     header_seconds: float = 15.0
     body_seconds: float = 30.0
     idle_seconds: float = 75.0
@@ -102,6 +107,8 @@ class Config:
 _NUMBERS = {
     "port": int,
     "drain_seconds": float,
+    "drain_idle_seconds": float,
+    "drain_socket_seconds": float,
     "header_seconds": float,
     "body_seconds": float,
     "idle_seconds": float,

@@ -94,12 +94,16 @@ class Listener:
                 connection.abort()
 
     def stop_accepting(self) -> None:
-        """First step of a drain: no new connections, idle ones closed, busy ones closed after their answer."""
+        """First step of a drain: no new connections, the others are closed after their next answer."""
         self.draining = True
         if self._server is not None:
             self._server.close()
         for connection in list(self.connections):
             connection.keep_alive = False
+
+    def close_idle(self) -> None:
+        """Next step of a drain: connections without a request end."""
+        for connection in list(self.connections):
             if not connection.busy:
                 connection.close()
 
@@ -107,6 +111,16 @@ class Listener:
     def requests_in_flight(self) -> bool:
         """Whether a request, other than an open WebSocket, is still being answered."""
         return any(connection.busy and connection.tunnel is None for connection in self.connections)
+
+    @property
+    def idle(self) -> bool:
+        """Whether a connection is open on which nothing is asked."""
+        return any(not connection.busy for connection in self.connections)
+
+    @property
+    def sockets(self) -> list[Downstream]:
+        """Those with a WebSocket, but for what is being closed."""
+        return [one for one in self.connections if one.tunnel is not None and not one.closing]
 
     def cut_all(self, code: int, reason: str) -> None:
         """Last step of a drain: WebSockets get a close frame, everything else ends."""

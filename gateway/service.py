@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
+from collections.abc import Callable
 
 import structlog
 from prometheus_client import generate_latest
@@ -35,6 +37,7 @@ GOING_AWAY = 1001
 _SWEEP_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 _CLOSE_SECONDS = 1.0
+_REASON = "the gateway restarts"
 
 
 class Gateway:
@@ -61,6 +64,7 @@ class Gateway:
         most = config.max_agent_connections
         self.agents = Listener(config, agents, most=most, most_per_user=config.max_connections_per_user)
         self.remote_agents = Listener(config, agents, most=most)
+        self._listeners = (self.public, self.agents, self.remote_agents)
         self.admin = Listener(config, self._admin)
         self.guard = Guard(config, self.authorizer, self.public)
         self._revocations: Revocations | None = None
@@ -123,28 +127,55 @@ class Gateway:
         return plain(404)
 
     async def drain(self) -> None:
-        """Stop in order: no new connections, requests in flight get their time, then WebSockets are told to go."""
+        """Stop in order: no new connections; requests in flight and WebSockets get their time, and are told to go."""
         log.info("gateway_draining", connections=len(self.public.connections))
-        listeners = (self.public, self.agents, self.remote_agents)
-        for listener in listeners:
+        for listener in self._listeners:
             listener.stop_accepting()
-        deadline = self.public.loop.time() + self.config.drain_seconds
-        while any(listener.requests_in_flight for listener in listeners) and self.public.loop.time() < deadline:
-            await asyncio.sleep(_POLL_SECONDS)
-        for listener in listeners:
+        await asyncio.gather(self._end_requests(), self._end_sockets())
+        for listener in self._listeners:
             metrics.closed.labels("drain").inc(len(listener.connections))
-            listener.cut_all(GOING_AWAY, "the gateway restarts")
-        deadline = self.public.loop.time() + _CLOSE_SECONDS
-        while self.public.connections and self.public.loop.time() < deadline:
-            await asyncio.sleep(_POLL_SECONDS)
+            listener.cut_all(GOING_AWAY, _REASON)
+        await self._until(lambda: not self.public.connections, _CLOSE_SECONDS)
         await self.close()
+
+    async def _end_requests(self) -> None:
+        """Wait for requests in flight, and for those that are on their way on connections that are kept."""
+        listeners = self._listeners
+        deadline = self.public.loop.time() + self.config.drain_seconds
+        await self._until(lambda: not any(one.idle for one in listeners), self.config.drain_idle_seconds)
+        for listener in listeners:
+            listener.close_idle()
+        left = deadline - self.public.loop.time()
+        await self._until(lambda: not any(one.requests_in_flight for one in listeners), left)
+
+    async def _end_sockets(self) -> None:
+        """Let WebSockets go on, and close them evenly over the second half of their time."""
+        period = self.config.drain_socket_seconds
+        many = len(self.public.sockets)
+        began = self.public.loop.time()
+
+        def over() -> bool:
+            left = 1 - (self.public.loop.time() - began) / period
+            kept = math.ceil(many * min(1.0, 2 * max(0.0, left)))
+            for connection in self.public.sockets[kept:]:
+                metrics.closed.labels("drain").inc()
+                connection.cut(GOING_AWAY, _REASON)
+            return not self.public.sockets
+
+        if period:
+            await self._until(over, period)
+
+    async def _until(self, done: Callable[[], bool], seconds: float) -> None:
+        deadline = self.public.loop.time() + seconds
+        while not done() and self.public.loop.time() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def close(self) -> None:
         """End at once."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for listener in (self.public, self.agents, self.remote_agents, self.admin):
+        for listener in (*self._listeners, self.admin):
             await listener.close()
         self.pool.close()
         if self._redis is not None:

@@ -29,6 +29,11 @@ class Wire(asyncio.Protocol):
         """Whether the connection is up; aiohttp's body reader asks."""
         return self.transport is not None
 
+    @property
+    def closing(self) -> bool:
+        """Whether it has ended, or is about to."""
+        return self.transport is None or self.transport.is_closing()
+
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)

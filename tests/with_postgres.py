@@ -27,8 +27,14 @@ def _as_postgres(command: list[str]) -> list[str]:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """A server on a Unix socket, without durability; yields the URL of its database."""
+def postgres(address: str = "", port: int = 5432, *, clients: str = "") -> Iterator[str]:
+    """A server without durability; yields the URL of its database.
+
+    Args:
+        address: where it listens; empty for a Unix socket alone.
+        port: TCP port there.
+        clients: network (CIDR) of those who may come to that address, without a password.
+    """
     bin_folder = binaries()
     if bin_folder is None:
         raise FileNotFoundError("PostgreSQL is not installed")
@@ -40,11 +46,15 @@ def postgres() -> Iterator[str]:
         run: dict[str, Any] = {"check": True, "cwd": folder, "stdout": subprocess.DEVNULL}
         initdb = [str(bin_folder / "initdb"), "-D", str(data), "-U", "slipway", "-A", "trust", "-N", "-E", "UTF8"]
         subprocess.run(_as_postgres(initdb), **run)
-        options = f"-k {folder} -h '' -c fsync=off -c full_page_writes=off -c max_connections=200"
+        if clients:
+            with (data / "pg_hba.conf").open("a", encoding="ascii") as rules:
+                rules.write(f"host all all {clients} trust\n")
+        options = f"-k {folder} -h '{address}' -p {port} -c fsync=off -c full_page_writes=off -c max_connections=200"
         control = [str(bin_folder / "pg_ctl"), "-D", str(data), "-w", "-s"]
         subprocess.run(_as_postgres([*control, "-o", options, "-l", str(folder / "log"), "start"]), **run)
         try:
-            yield f"postgres://slipway@%2F{str(folder)[1:].replace('/', '%2F')}/postgres"
+            host = f"{address}:{port}" if address else f"%2F{str(folder)[1:].replace('/', '%2F')}"
+            yield f"postgres://slipway@{host}/postgres"
         finally:
             subprocess.run(_as_postgres([*control, "-m", "immediate", "stop"]), **{**run, "check": False})
     finally:

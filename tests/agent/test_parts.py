@@ -22,6 +22,7 @@ from agent.lines import LineSplitter
 from agent.logs import LINE_LIMIT, Log
 from agent.ports import Relay
 from agent.proctable import Proc
+from agent.relay import Side, break_off
 from agent.spec import valid_ref
 from tests.support.waiting import eventually_async
 
@@ -241,3 +242,23 @@ async def test_relay_passes_half_closed_streams_on(tmp_path: Path) -> None:
     writer.close()
     await relay.close()
     assert not (tmp_path / "p.sock").exists()
+
+
+async def test_what_comes_before_there_is_another_side_is_kept_for_it() -> None:
+    loop, among = asyncio.get_running_loop(), set[Side]()
+    (near, here), (far, there) = socket.socketpair(), socket.socketpair()
+    with near, far:
+        reading, one = await loop.create_connection(lambda: Side(among), sock=here)
+        _, two = await loop.create_connection(lambda: Side(among), sock=there)
+        # As Python 3.11.2 does after each `connection_made`.
+        reading.resume_reading()
+        near.sendall(b"early ")
+        await eventually_async(lambda: not reading.is_reading(), what="it reads no more than that")
+        near.sendall(b"late")
+        one.join(two)
+        far.setblocking(False)
+        said = b""
+        while len(said) < len(b"early late"):
+            said += await asyncio.wait_for(loop.sock_recv(far, 100), 10)
+        assert said == b"early late"
+        await break_off(among)

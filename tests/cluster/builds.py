@@ -20,6 +20,7 @@ CONTAINERD = "v2.2.1"
 RUNC = "v1.3.4"
 KWOK = "v0.8.0"
 HELM = "v3.19.5"
+COREDNS = "v1.13.1"
 GATEWAY_API = "v1.4.0"
 PROMETHEUS_OPERATOR = "v0.85.0"
 DISTRIBUTION = "v3.1.2"
@@ -71,11 +72,11 @@ def kubernetes(name: str) -> Make:
     return make
 
 
-def module(package: str, version: str) -> Make:
-    """A command that Go installs by name."""
+def module(package: str, version: str, *, static: bool = False) -> Make:
+    """A command that Go installs by name; a static one needs no other file, not even in an empty image."""
 
     def make(target: Path) -> None:
-        _install(target, f"{package}@{version}", {})
+        _install(target, f"{package}@{version}", {"CGO_ENABLED": "0"} if static else {})
 
     return make
 

@@ -11,6 +11,7 @@ LINK_NETWORK = "10.89.0.0/30"
 PODS = "10.244.0.0/24"
 SERVICES = "10.96.0.0/16"
 API_SERVICE = "10.96.0.1"
+NAME_SERVICE = "10.96.0.10"
 
 
 def connect(node: Namespaces) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import httpx
 
-from tests.cluster import attach, cgroups, images, network, node_files, volumes
+from tests.cluster import attach, cgroups, images, names, network, node_files, volumes
 from tests.cluster.api import Api
 from tests.cluster.children import OUR_MODULES, Child, ClusterError, run_folder
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.namespaces import Namespaces
-from tests.cluster.programs import path
+from tests.cluster.programs import COREDNS, path
 from tests.support.waiting import eventually
 
 LOCK = Path("/run/slipway-node.lock")
@@ -74,6 +74,7 @@ class Node:
         self._help("volumes", str(self.control_plane.kubeconfig), str(self.folder / "volumes"), NAME)
         with Api(self.control_plane.kubeconfig) as api:
             self.kubelet.until(lambda: _is_ready(api), what="the node is ready")
+            self._start_names(api)
 
     def stop(self) -> None:
         """End everything at once, and wait until nothing of it is left on the machine."""
@@ -156,6 +157,13 @@ class Node:
         proxy = [str(path("kube-proxy")), f"--config={folder}/kube-proxy.json", f"--hostname-override={NAME}"]
         self.proxy = self._run_inside("kube-proxy", *proxy)
 
+    def _start_names(self, api: Api) -> None:
+        """Let pods ask for names, and wait until they are answered."""
+        self.load_image(names.archive(path(COREDNS), self.folder / "coredns.tar"))
+        self.control_plane.apply(*names.objects())
+        where = f"/apis/apps/v1/namespaces/{names.SPACE}/deployments/{names.NAME}"
+        self.kubelet.until(lambda: _has_replicas(api, where), what="names are answered")
+
     def _run_inside(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> Child:
         return self._started(self._namespaces.child(name, *command, environment=environment))
 
@@ -175,6 +183,12 @@ def _is_ready(api: Api) -> bool:
     with suppress(httpx.HTTPError):
         conditions = api.get(f"/api/v1/nodes/{NAME}").json()["status"].get("conditions", [])
         return any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
+    return False
+
+
+def _has_replicas(api: Api, where: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return bool(api.get(where).json().get("status", {}).get("readyReplicas"))
     return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import attach, cgroups, images, network, programs
+from tests.cluster import attach, cgroups, images, names, network, programs
 
 
 def kubelet(folder: Path) -> dict[str, Any]:
@@ -27,6 +27,8 @@ def kubelet(folder: Path) -> dict[str, Any]:
         "podLogsDir": _below(folder, "pod-logs"),
         "volumePluginDir": _below(folder, "volume-plugins"),
         "resolvConf": _below(folder, "resolv.conf"),
+        "clusterDNS": [network.NAME_SERVICE],
+        "clusterDomain": names.DOMAIN,
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{cgroups.NAME}",
         "failCgroupV1": False,

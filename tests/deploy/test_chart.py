@@ -277,7 +277,9 @@ def test_the_gateway_understands_how_it_is_started(helm: Helm, values: Json) -> 
     web = next(one for one in kinds(objects, "Service") if one["metadata"]["name"] == "slipway-web")
     assert found.web == f"http://slipway-web:{web['spec']['ports'][0]['port']}"
     pause = main["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert gateway["terminationGracePeriodSeconds"] > pause + found.drain_seconds
+    longest = max(found.drain_seconds, found.drain_socket_seconds)
+    assert gateway["terminationGracePeriodSeconds"] > pause + longest
+    assert found.drain_idle_seconds <= found.drain_seconds
 
 
 @pytest.mark.parametrize("values", [EVERYTHING, ROUTE])

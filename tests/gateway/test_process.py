@@ -104,6 +104,39 @@ async def test_drain_finishes_requests_and_tells_websockets_to_go(short_folder: 
         assert not (short_folder / "admin.sock").exists()
 
 
+async def test_drain_lets_websockets_go_on_and_closes_them_one_after_the_other(short_folder: Path) -> None:
+    flags = ("--drain-seconds", "1", "--drain-socket-seconds", "6")
+    async with running(short_folder, *flags) as gateway, aiohttp.ClientSession() as session:
+        editors = [await session.ws_connect(gateway.url("/ws"), headers=gateway.headers) for _ in range(6)]
+        gateway.process.send_signal(signal.SIGTERM)
+        await until(gateway.unready)
+        for editor in editors:
+            await editor.send_str("still open")
+            assert await editor.receive_str(timeout=20) == "still open"
+
+        async def end(editor: aiohttp.ClientWebSocketResponse) -> float:
+            message = await editor.receive(timeout=20)
+            assert (message.type, editor.close_code) == (aiohttp.WSMsgType.CLOSE, 1001)
+            return asyncio.get_running_loop().time()
+
+        ends = sorted(await asyncio.gather(*map(end, editors)))
+        assert len({round(when, 1) for when in ends}) == len(ends), "not all at once"
+        assert await asyncio.wait_for(gateway.process.wait(), 30) == 0
+
+
+async def test_drain_answers_once_more_on_a_connection_that_was_kept(short_folder: Path) -> None:
+    flags = ("--drain-seconds", "100", "--drain-idle-seconds", "100")
+    async with running(short_folder, *flags) as gateway, aiohttp.ClientSession() as session:
+        for wanted in ("keep-alive", "close"):
+            async with session.get(gateway.url("/"), headers=gateway.headers) as answer:
+                assert answer.status == 200
+                assert answer.headers.get("Connection", "keep-alive").lower() == wanted
+            if wanted == "keep-alive":
+                gateway.process.send_signal(signal.SIGTERM)
+                await until(gateway.unready)
+        assert await asyncio.wait_for(gateway.process.wait(), 30) == 0
+
+
 async def test_drain_does_not_wait_for_ever(short_folder: Path) -> None:
     async with running(short_folder, "--drain-seconds", "0.2") as gateway, aiohttp.ClientSession() as session:
         gateway.events.put_nowait(b"first,")

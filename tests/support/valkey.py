@@ -1,4 +1,4 @@
-"""A real Valkey server on a Unix socket, for tests."""
+"""A real Valkey server on a Unix socket, and on a TCP port where others need it, for tests."""
 
 from __future__ import annotations
 
@@ -26,10 +26,15 @@ class ValkeyServer:
 
     Args:
         folder: where its socket goes; keep the path short, a socket's name may have about 100 bytes.
+        address: where it listens beside that, without a password; empty for nowhere.
+        port: TCP port there.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "", port: int = 0) -> None:
         self.folder = folder
+        self._listen = (
+            ["--bind", address, "--port", str(port), "--protected-mode", "no"] if address else ["--port", "0"]
+        )
         self.socket = folder / "valkey.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,7 +49,7 @@ class ValkeyServer:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        command = [str(binary()), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
+        command = [str(binary()), *self._listen, "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
         command += ["--save", "", "--appendonly", "no", "--dir", str(self.folder), "--daemonize", "no"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         eventually(self._answers, what="valkey answers")
