@@ -54,11 +54,13 @@ class Options:
         base: reference of the image to build on; "debootstrap" makes one here; empty: what the Containerfile pins.
         cache: folder of Buildah's storage and of the archives.
         fresh: use nothing that an earlier build has left.
+        kubectl: a program to put into the IDE's image; None: what its Containerfile pins.
     """
 
     base: str = ""
     cache: Path = Path.home() / ".cache/slipway/images"
     fresh: bool = False
+    kubectl: Path | None = None
 
 
 def reference(name: str) -> str:
@@ -66,15 +68,25 @@ def reference(name: str) -> str:
     return f"{PREFIX}/{name}:built"
 
 
-def key(name: str, base: str = "") -> str:
+def key(name: str, options: Options) -> str:
     """Digest over everything that goes into an image, but for what registries answer."""
-    digest = hashlib.sha256(f"{base} {_date()} {Path(__file__).read_text()}".encode())
-    if base == "debootstrap":
+    given = " ".join(_arguments(name, options)[:2])
+    digest = hashlib.sha256(f"{options.base} {given} {_date()} {Path(__file__).read_text()}".encode())
+    if options.base == "debootstrap":
         digest.update(Path(debian.__file__).read_bytes())
     for source in (*_SOURCES[name], f"deploy/images/{name}", ".containerignore"):
         for path in _files(ROOT / source):
             digest.update(f"{path.relative_to(ROOT)} {path.stat().st_mode & 0o111}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _arguments(name: str, options: Options) -> list[str]:
+    """What Buildah is told beside the base. A secret is not part of what it remembers a step by; the digest is."""
+    if name != "ide" or options.kubectl is None:
+        return []
+    with options.kubectl.open("rb") as program:
+        digest = hashlib.file_digest(program, "sha256").hexdigest()
+    return ["--build-arg", f"KUBECTL={digest}", "--secret", f"id=kubectl,src={options.kubectl}"]
 
 
 def _files(source: Path) -> list[Path]:
@@ -85,7 +97,7 @@ def _files(source: Path) -> list[Path]:
 
 def archive(name: str, options: Options) -> Path:
     """Where an image is, or will be."""
-    return options.cache / f"{name}-{key(name, options.base)}.tar"
+    return options.cache / f"{name}-{key(name, options)}.tar"
 
 
 def ensure(name: str, options: Options, say: Callable[[str], object] = lambda _: None) -> Path:
@@ -133,7 +145,7 @@ def build(name: str, target: Path, options: Options, say: Callable[[str], object
         command += ["--no-cache"]
     if AUTHORITIES.exists():
         command += ["--secret", f"id=authorities,src={AUTHORITIES}"]
-    _buildah(options, *command, str(ROOT))
+    _buildah(options, *command, *_arguments(name, options), str(ROOT))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="making-") as folder:
         layout = Path(folder) / "layout"
@@ -225,11 +237,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; all of them when none is named")
     parser.add_argument("--base", default="", help="image to build on; `debootstrap` makes a Debian here")
     parser.add_argument("--fresh", action="store_true", help="use nothing that an earlier build has left")
+    parser.add_argument("--kubectl", type=Path, help="put this kubectl into the IDE's image, and fetch none")
     parser.add_argument("--contents", action="store_true", help="list what is in it, too (SPDX, by syft)")
     given = parser.parse_args()
     if obstacle := missing():
         sys.exit(obstacle)
-    options = Options(base=given.base, fresh=given.fresh)
+    options = Options(base=given.base, fresh=given.fresh, kubectl=given.kubectl)
     for name in given.names or NAMES:
         image = ensure(name, options, lambda line: sys.stderr.write(f"{line}\n"))
         sys.stdout.write(f"{image}\n")

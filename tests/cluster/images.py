@@ -170,10 +170,11 @@ def make_workspace(target: Path) -> Path:
         return write_image(target, WORKSPACE, from_folder(root), **config)
 
 
-def ide_archive(cache: Path) -> Path:
+def ide_archive(cache: Path, kubectl: Path) -> Path:
     """The real image `IDE`, as `deploy/images` has it: two minutes the first time, seconds after a change of the agent.
 
     Args:
         cache: where Slipway keeps what takes long to make; the image is in its folder `images`.
+        kubectl: the program for workspaces that have none.
     """
-    return build.ensure("ide", build.Options(base="debootstrap", cache=cache / "images"))
+    return build.ensure("ide", build.Options(base="debootstrap", cache=cache / "images", kubectl=kubectl))

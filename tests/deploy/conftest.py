@@ -6,6 +6,9 @@ import pytest
 
 from tests.cluster import programs
 from tests.deploy.helm import Helm
+from tests.deploy.installed import installed, snapshots
+
+__all__ = ["installed", "snapshots"]  # Fixtures.
 
 
 @pytest.fixture(scope="session")

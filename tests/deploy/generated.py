@@ -25,6 +25,9 @@ TABLE = ROOT / "docs" / "chart.md"
 FILLED = frozenset({"kubeconfig", "gateway", "platform", "platform_url", "pull_credentials", "lease_namespace"})
 """Options of the Kubernetes runtime that the chart knows by itself."""
 
+LENT = ("credentials", "authority")
+"""Options of `backup` that the chart knows by itself."""
+
 GIVEN = frozenset(
     {
         "SLIPWAY_HOME", "SLIPWAY_PORT", "SLIPWAY_PORTAL_URL", "SLIPWAY_TRUSTED_PROXIES", "SLIPWAY_WEB_WORKERS",
@@ -69,6 +72,8 @@ def schema() -> Json:
         "additionalProperties": {"type": "string"},
     }
     found["$defs"] |= options["$defs"]
+    for name in LENT:
+        found["$defs"]["backup"]["properties"].pop(name)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -65,6 +66,10 @@ REFUSED: list[tuple[Json, str]] = [
     (_with("web.resources.limits.memory", "much"), "/web/resources/limits/memory"),
     (_with("httpRoute.enabled", value=True), "/httpRoute/parentRefs"),
     (_with("ingress.enabled", value=True, base=ROUTE), "choose one of"),
+    (_with("backup.existingSecret", "copies"), "workspaces.backup.repository"),
+    (_with("backup.key", "", EVERYTHING | {"backup": {"existingSecret": "copies"}}), "backup.authorityKey"),
+    (_with("workspaces.backup", {"repository": "no registry"}), "/workspaces/backup"),
+    (_with("workspaces.backup.credentials", "/root/.docker/config.json", EVERYTHING), "/workspaces/backup"),
     (_with("monitoring.from", []), "/monitoring/from"),
     (_with("image.digest", "latest"), "/image/digest"),
     (_with("listenAddress", "localhost"), "/listenAddress"),
@@ -155,7 +160,7 @@ def test_selectors_find_what_they_are_for(helm: Helm, values: Json) -> None:
 def test_everything_that_is_mounted_or_named_is_there_or_was_given(helm: Helm, values: Json) -> None:
     objects = helm.template(values)
     made = {(one["kind"], one["metadata"]["name"]) for one in objects}
-    given = {("Secret", name) for name in ("database", "redis", "own", "github", "registry")}
+    given = {("Secret", name) for name in ("database", "redis", "own", "github", "registry", "copies")}
     for pod in pods(objects).values():
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
         claims = {"data"} if pod["metadata"]["labels"]["app.kubernetes.io/component"] == "trial-database" else set()
@@ -221,6 +226,21 @@ def test_the_runtime_understands_what_it_is_given(helm: Helm, values: Json) -> N
     classes = {one["metadata"]["name"]: one["value"] for one in kinds(objects, "PriorityClass")}
     if classes:
         assert classes[config.priority_class] < classes["slipway-slipway-platform"]
+
+
+def test_jobs_are_lent_what_the_chart_was_given_for_their_registry(helm: Helm) -> None:
+    objects = helm.template(EVERYTHING)
+    backup = _options(objects).backup
+    assert backup is not None
+    assert backup.repository == "registry.example.com/copies"
+    worker = pods(objects)["worker"]["spec"]
+    (secret,) = [volume["secret"] for volume in worker["volumes"] if volume["name"] == "backup"]
+    (mount,) = [one for one in worker["containers"][0]["volumeMounts"] if one["name"] == "backup"]
+    files = {f"{mount['mountPath']}/{item['path']}" for item in secret["items"]}
+    assert files == {str(backup.credentials), str(backup.authority)}
+    # Nobody else starts jobs.
+    holders = [name for name, pod in pods(objects).items() if '"copies"' in json.dumps(pod)]
+    assert holders == ["worker"]
 
 
 @every_set

@@ -53,6 +53,8 @@ def test_workspaces_have_the_runtimes_own_defaults() -> None:
             continue
         if name == "dns":
             theirs = {"namespace": dict(theirs.namespace), "pods": dict(theirs.pods)}
+        if name == "dev_api":
+            theirs = {}
         assert value == (list(theirs) if isinstance(theirs, tuple) else theirs), name
 
 

@@ -28,7 +28,7 @@ LIMITS = Limits(cpu=2, memory=2**30)
 
 @pytest.fixture(scope="module")
 def loaded(node: Node) -> Node:
-    node.load_image(images.ide_archive(programs.cache_folder().parent))
+    node.load_image(images.ide_archive(programs.cache_folder().parent, programs.path("kubectl")))
     return node
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import tempfile
@@ -35,7 +37,7 @@ MISLEADING = {
 
 @pytest.fixture(scope="module")
 def ide() -> Archive:
-    return Archive(images.ide_archive(CACHE))
+    return Archive(images.ide_archive(CACHE, programs.path("kubectl")))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_what_the_image_says_of_itself(ide: Archive) -> None:
 def test_the_same_input_gives_the_same_digest(tmp_path: Path) -> None:
     """Even when nothing is left of the first build."""
     with tempfile.TemporaryDirectory(dir=CACHE / "images", prefix="making-") as folder:
-        options = build.Options(base="debootstrap", cache=Path(folder), fresh=True)
+        options = build.Options(base="debootstrap", cache=Path(folder), fresh=True, kubectl=programs.path("kubectl"))
         one, two = tmp_path / "one.tar", tmp_path / "two.tar"
         assert build.build("ide", one, options) == build.build("ide", two, options)
     assert one.read_bytes() == two.read_bytes()
@@ -126,6 +128,68 @@ def test_byte_code_is_used_as_it_is(tree: Path, older: Path) -> None:
     said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     assert "matches /opt/slipway/lib/python3" in said
     assert not re.search(r"# (wrote|could not create)", said)
+
+
+def test_backup_starts_on_an_older_debian_and_says_what_it_can(tree: Path, older: Path) -> None:
+    reads = {PREFIX: tree}
+    said = output(inside(older, "/opt/slipway/bin/backup", "--help", reads=reads, variables=MISLEADING))
+    assert said.startswith("usage: backup ")
+    assert "{save,restore,forget}" in said
+
+
+def test_the_image_itself_trusts_public_registries(tree: Path, tmp_path: Path) -> None:
+    """Where a job runs in it, rather than in a workspace's image."""
+    root = tmp_path / "root"
+    shutil.copytree(tree, root, symlinks=True)
+    for name in ("proc", "dev"):
+        (root / name).mkdir()
+    count = "import ssl; print(ssl.create_default_context().cert_store_stats()['x509_ca'])"
+    assert int(output(inside(root, "/opt/slipway/bin/python", "-I", "-c", count))) > 50
+
+
+def test_kubectl_runs_where_there_is_none(tree: Path, older: Path) -> None:
+    command = ("/opt/slipway/tools/bin/kubectl", "version", "--client", "--output", "json")
+    said = json.loads(output(inside(older, *command, reads={PREFIX: tree}, variables={"HOME": "/tmp"})))
+    assert said["clientVersion"]["platform"].startswith("linux/")
+    # It is the only one there: whatever lies in this folder is in the PATH of all workspaces.
+    assert [path.name for path in (tree / "tools/bin").iterdir()] == ["kubectl"]
+
+
+@pytest.fixture(scope="module")
+def assemble() -> Any:
+    """The script, whose folder is no package."""
+    return runpy.run_path(str(build.ROOT / "deploy/images/ide/assemble.py"))
+
+
+def test_kubectl_is_taken_by_its_checksum_or_left_out(assemble: Any, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.write_bytes(b"a program")
+    digest = hashlib.sha256(b"a program").hexdigest()
+    take = assemble["take_kubectl"]
+    take(tmp_path / "one", digest, given)
+    assert (tmp_path / "one/tools/bin/kubectl").read_bytes() == b"a program"
+    take(tmp_path / "two", "none", given)
+    assert not any((tmp_path / "two").iterdir())
+    with pytest.raises(SystemExit, match="not the program"):
+        take(tmp_path / "three", "0" * 64, given)
+    with pytest.raises(SystemExit, match="known are v1"):
+        take(tmp_path / "three", "v1.2.3", tmp_path / "nothing")
+
+
+def test_a_release_that_is_not_what_it_was_is_refused(assemble: Any, tmp_path: Path) -> None:
+    release, machines = next(iter(assemble["KUBECTL"].items()))
+    for machine, _ in machines.values():
+        program = tmp_path / release / "bin/linux" / machine / "kubectl"
+        program.parent.mkdir(parents=True)
+        program.write_bytes(b"another")
+    with pytest.raises(SystemExit, match="not the program"):
+        assemble["take_kubectl"](tmp_path / "tree", release, tmp_path / "nothing", tmp_path.as_uri())
+    assert not any((tmp_path / "tree").iterdir())
+
+
+def test_scanners_are_told_whose_packages_they_are(tree: Path) -> None:
+    assert "ID=debian\n" in (tree / "etc/os-release").read_text(encoding="utf-8")
+    assert {"ca-certificates", "libc6"} <= {path.name for path in (tree / "var/lib/dpkg/status.d").iterdir()}
 
 
 @pytest.fixture
@@ -184,7 +248,7 @@ def test_the_copy_is_complete_and_may_be_repeated(tree: Path, tmp_path: Path) ->
     output(command)
     expected = listing(tree)
     assert {name: kind for name, kind in listing(target).items() if name != "complete"} == {
-        name: kind for name, kind in expected.items() if not name.startswith("opt")
+        name: kind for name, kind in expected.items() if not name.startswith(("opt/", "etc/", "usr/"))
     }
     (target / "complete").unlink()
     (target / "bin/half").write_text("x", encoding="utf-8")

@@ -12,7 +12,7 @@ from tests.cluster import images, network, programs
 from tests.cluster.control_plane import free_ports
 from tests.cluster.node import Node
 from tests.deploy.helm import Helm
-from tests.deploy.installed import DOMAIN, Installation
+from tests.deploy.installation import DOMAIN, Installation
 from tests.deploy.load import Load, Page, under
 from tests.support.git_http import GitServer
 from tests.support.valkey import ValkeyServer

@@ -85,7 +85,7 @@ class ClusterPlatform(Platform):
 @pytest.fixture(scope="module")
 def programs_image(node: Node) -> None:
     """The agent and the editor, for any image."""
-    node.load_image(images.ide_archive(programs.cache_folder().parent))
+    node.load_image(images.ide_archive(programs.cache_folder().parent, programs.path("kubectl")))
 
 
 @pytest.fixture(scope="module")

