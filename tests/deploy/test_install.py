@@ -43,7 +43,7 @@ def installation(
 ) -> Iterator[Installation]:
     """Slipway, installed; PostgreSQL and Redis are outside of the cluster."""
     cache = programs.cache_folder().parent
-    node.load_image(images.ide_archive(cache))
+    node.load_image(images.ide_archive(cache, programs.path("kubectl")))
     node.load_image(build.ensure("platform", build.Options(base="debootstrap", cache=cache / "images")))
     database, redis = free_ports(2)
     ports = {"git": int(git.netloc.rpartition(":")[2]), "database": database, "redis": redis}
