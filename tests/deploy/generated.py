@@ -20,10 +20,14 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "chart"
 SCHEMA = CHART / "values.schema.json"
 OPTIONS = ROOT / "workspaces" / "runtime" / "k8s" / "options.schema.json"
+DEV_OPTIONS = ROOT / "workspaces" / "runtime" / "k8s" / "devcluster" / "options.schema.json"
 TABLE = ROOT / "docs" / "chart.md"
 
 FILLED = frozenset({"kubeconfig", "gateway", "platform", "platform_url", "pull_credentials", "lease_namespace"})
 """Options of the Kubernetes runtime that the chart knows by itself."""
+
+DEV_FILLED = frozenset({"instance", "kubeconfig", "certificate_authority"})
+"""Options of the dev cluster that the chart knows by itself."""
 
 LENT = ("credentials", "authority")
 """Options of `backup` that the chart knows by itself."""
@@ -34,7 +38,7 @@ GIVEN = frozenset(
         "SLIPWAY_WEB_HOSTS", "SLIPWAY_PROBES_LISTEN", "SLIPWAY_WORKER_THREADS", "SLIPWAY_AGENTS_LISTEN",
         "SLIPWAY_OPERATOR_LISTEN", "SLIPWAY_RUNTIME", "SLIPWAY_KUBERNETES_OPTIONS", "SLIPWAY_SANDBOX",
         "SLIPWAY_ALLOW_FILE_REPOSITORIES", "SLIPWAY_DEBUG", "SLIPWAY_LOG_FORMAT", "DATABASE_URL", "REDIS_URL",
-        "SLIPWAY_SECRET_KEY", "SLIPWAY_INTERNAL_SECRET", "SLIPWAY_GITHUB_TOKEN",
+        "SLIPWAY_SECRET_KEY", "SLIPWAY_INTERNAL_SECRET", "SLIPWAY_GITHUB_TOKEN", "SLIPWAY_DEV_CLUSTER_OPTIONS",
     }
 )  # fmt: skip
 """Settings that the chart makes itself, that are secret, or that have no meaning in a cluster."""
@@ -74,6 +78,17 @@ def schema() -> Json:
     found["$defs"] |= options["$defs"]
     for name in LENT:
         found["$defs"]["backup"]["properties"].pop(name)
+    # Under names of their own: both have peers, and say different things of them.
+    text = DEV_OPTIONS.read_text(encoding="utf-8").replace("#/$defs/", "#/$defs/dev-")
+    dev: Json = json.loads(text)
+    chosen = {name: option for name, option in dev["properties"].items() if name not in DEV_FILLED}
+    found["$defs"] |= {f"dev-{name}": part for name, part in dev["$defs"].items()}
+    found["$defs"]["dev-cluster"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": dev["required"],
+        "properties": chosen,
+    }
     return found
 
 

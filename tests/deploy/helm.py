@@ -30,6 +30,11 @@ EVERYTHING: Json = {
     "imagePullSecrets": [{"name": "registry"}],
     "secrets": {"existingSecret": "own"},
     "github": {"existingSecret": "github"},
+    "devCluster": {
+        "options": {"server": "https://dev.example.com:6443", "role": "slipway-developer", "quota": {"pods": 30}},
+        "existingSecret": "dev",
+        "authorityKey": "ca.crt",
+    },
     "workspacePullSecret": "registry",
     "backup": {"existingSecret": "copies", "authorityKey": "ca.crt"},
     "settings": {"SLIPWAY_TRASH_DAYS": "30"},
@@ -57,7 +62,9 @@ EVERYTHING: Json = {
     "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
 }
 ROUTE: Json = {**LEAST, "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]}}
-VALUES = {"least": LEAST, "trial": TRIAL, "shared": SHARED, "everything": EVERYTHING, "route": ROUTE}
+DEV: Json = {**LEAST, "devCluster": {"options": {"server": "https://kubernetes.default.svc"}}}
+"""Workspaces try out what they build in this very cluster."""
+VALUES = {"dev": DEV, "least": LEAST, "trial": TRIAL, "shared": SHARED, "everything": EVERYTHING, "route": ROUTE}
 
 
 class HelmError(Exception):

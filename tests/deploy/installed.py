@@ -6,6 +6,7 @@ import dataclasses
 import json
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,23 +83,37 @@ COPIES: Json = {
 def installed(
     helm: Helm, control_plane: Cluster, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Installed]:
-    chosen, _, more = request.param.partition(" ")
+    layout, _, more = request.param.partition(" ")
+    if more:
+        request.getfixturevalue("snapshots")
+    values = {"workspaces": COPIES, "backup": {"existingSecret": "copies"}} if more else {}
+    with installation(helm, control_plane, values, tmp_path, layout=layout) as found:
+        yield found
+
+
+@contextmanager
+def installation(
+    helm: Helm, control_plane: Cluster, more: Json, folder: Path, *, layout: str = "own"
+) -> Iterator[Installed]:
+    """The chart in a namespace of its own.
+
+    Args:
+        more: values beside the least ones.
+        folder: for a file.
+    """
     if not isinstance(control_plane, ControlPlane):
         pytest.skip("what was asked of the cluster of SLIPWAY_TEST_KUBECONFIG is not written down for us")
     tag = f"t{secrets.token_hex(4)}"
-    layout = {"layout": "shared", "namespace": f"{tag}-all"} if chosen == "shared" else {}
-    workspaces = {**LEAST["workspaces"], **layout, **(COPIES if more else {}), "prefix": f"{tag}-", "keep_logs": 1}
-    values = {**LEAST, "workspaces": workspaces, "workspacePullSecret": "registry"}
-    if more:
-        values["backup"] = {"existingSecret": "copies"}
-        request.getfixturevalue("snapshots")
+    where = {"layout": "shared", "namespace": f"{tag}-all"} if layout == "shared" else {}
+    workspaces = {**LEAST["workspaces"], **more.get("workspaces", {}), **where, "prefix": f"{tag}-", "keep_logs": 1}
+    values = {**LEAST, **more, "workspaces": workspaces, "workspacePullSecret": "registry"}
     objects = helm.template(values, namespace=tag)
-    for name in {tag, layout.get("namespace", tag)}:
+    for name in {tag, where.get("namespace", tag)}:
         control_plane.kubectl("create", "namespace", name)
     ours = kinds(objects, *OURS)
     control_plane.apply(*ours)
     (settings,) = kinds(objects, "ConfigMap")
-    credentials = tmp_path / "config.json"
+    credentials = folder / "config.json"
     credentials.write_text(json.dumps({"auths": {"registry.example.com": {"auth": "dTpw"}}}), encoding="utf-8")
     config = read_options(yaml.safe_load(settings["data"]["workspaces.yaml"]))
     backup = config.backup and dataclasses.replace(config.backup, credentials=credentials)
@@ -110,7 +125,7 @@ def installed(
     )
     everything = json.dumps({"apiVersion": "v1", "kind": "List", "items": ours})
     control_plane.kubectl("delete", "--filename", "-", "--wait=false", "--ignore-not-found", text=everything)
-    for name in {tag, layout.get("namespace", tag)}:
+    for name in {tag, where.get("namespace", tag)}:
         control_plane.kubectl("delete", "namespace", name, "--wait=false")
 
 

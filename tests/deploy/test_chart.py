@@ -11,7 +11,20 @@ import yaml
 
 from gateway import config as edge
 from tests.deploy.generated import CHART, ROOT
-from tests.deploy.helm import EVERYTHING, LEAST, ROUTE, SHARED, TRIAL, VALUES, Helm, HelmError, containers, kinds, pods
+from tests.deploy.helm import (
+    DEV,
+    EVERYTHING,
+    LEAST,
+    ROUTE,
+    SHARED,
+    TRIAL,
+    VALUES,
+    Helm,
+    HelmError,
+    containers,
+    kinds,
+    pods,
+)
 from workspaces.runtime.k8s.config import K8sConfig, read_options
 from workspaces.runtime.k8s.manifests import network
 from workspaces.runtime.k8s.names import place
@@ -67,6 +80,14 @@ REFUSED: list[tuple[Json, str]] = [
     (_with("httpRoute.enabled", value=True), "/httpRoute/parentRefs"),
     (_with("ingress.enabled", value=True, base=ROUTE), "choose one of"),
     (_with("backup.existingSecret", "copies"), "workspaces.backup.repository"),
+    (_with("devCluster.options", {"role": "edit"}), "missing property 'server'"),
+    (_with("devCluster.options", {"server": "http://dev.example.com"}), "/devCluster/options"),
+    (_with("devCluster.options.kubeconfig", "/root/.kube/config", DEV), "/devCluster/options"),
+    (_with("devCluster.options.token_seconds", 60, DEV), "/devCluster/options"),
+    (_with("admissionPolicy.enabled", value=False, base=DEV), "leave admissionPolicy.enabled on"),
+    (_with("devCluster.existingSecret", "dev"), "devCluster.options.server"),
+    (_with("devCluster.options", DEV["devCluster"]["options"], SHARED), "devCluster.existingSecret"),
+    (_with("settings.SLIPWAY_DEV_CLUSTER_OPTIONS", "/etc/dev.yaml"), "SLIPWAY_DEV_CLUSTER_OPTIONS"),
     (_with("backup.key", "", EVERYTHING | {"backup": {"existingSecret": "copies"}}), "backup.authorityKey"),
     (_with("workspaces.backup", {"repository": "no registry"}), "/workspaces/backup"),
     (_with("workspaces.backup.credentials", "/root/.docker/config.json", EVERYTHING), "/workspaces/backup"),
@@ -160,7 +181,7 @@ def test_selectors_find_what_they_are_for(helm: Helm, values: Json) -> None:
 def test_everything_that_is_mounted_or_named_is_there_or_was_given(helm: Helm, values: Json) -> None:
     objects = helm.template(values)
     made = {(one["kind"], one["metadata"]["name"]) for one in objects}
-    given = {("Secret", name) for name in ("database", "redis", "own", "github", "registry", "copies")}
+    given = {("Secret", name) for name in ("database", "redis", "own", "github", "registry", "copies", "dev")}
     for pod in pods(objects).values():
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
         claims = {"data"} if pod["metadata"]["labels"]["app.kubernetes.io/component"] == "trial-database" else set()

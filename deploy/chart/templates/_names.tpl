@@ -60,6 +60,11 @@ labels: {{- include "slipway.labels" . | nindent 2 }}
 http://{{ .Values.gateway.agentsClusterIP | default (printf "%s-gateway-agents.%s.svc" (include "slipway.name" .) .Release.Namespace) }}:7400
 {{- end }}
 
+{{/* Not empty where the dev cluster is the one that Slipway runs in, with the accounts of its pods. */}}
+{{- define "slipway.dev.here" -}}
+{{- with .Values.devCluster }}{{ if and .options (not (and .existingSecret .key)) }}here{{ end }}{{ end }}
+{{- end }}
+
 {{/* What cannot be right, told before anything is changed in the cluster. */}}
 {{- define "slipway.check" -}}
 {{- if and .Values.trial.enabled (or .Values.database.existingSecret .Values.redis.existingSecret) }}
@@ -85,6 +90,15 @@ http://{{ .Values.gateway.agentsClusterIP | default (printf "%s-gateway-agents.%
 {{- end }}
 {{- if and .Values.backup.existingSecret (not .Values.backup.key) (not .Values.backup.authorityKey) }}
 {{- fail "backup.existingSecret needs the key of its credentials, backup.key, or of its certificates, backup.authorityKey" }}
+{{- end }}
+{{- if and .Values.devCluster.existingSecret (not .Values.devCluster.options) }}
+{{- fail "devCluster.existingSecret is for a dev cluster: set devCluster.options.server, too" }}
+{{- end }}
+{{- if and (include "slipway.dev.here" .) (ne .Values.workspaces.layout "own") }}
+{{- fail "the dev cluster takes rights in all namespaces: with workspaces.layout=shared give a kubeconfig for it, in devCluster.existingSecret" }}
+{{- end }}
+{{- if and (include "slipway.dev.here" .) (not .Values.admissionPolicy.enabled) }}
+{{- fail "with its own cluster as the dev cluster Slipway may make tokens of any account but for admission policies: leave admissionPolicy.enabled on, or give a kubeconfig in devCluster.existingSecret" }}
 {{- end }}
 {{- if and .Values.ingress.enabled .Values.httpRoute.enabled }}
 {{- fail "choose one of ingress.enabled and httpRoute.enabled" }}

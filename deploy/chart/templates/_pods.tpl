@@ -106,7 +106,11 @@ volumes:
   - name: settings
     configMap:
       name: {{ include "slipway.name" . }}-settings
-      items: [{key: workspaces.yaml, path: workspaces.yaml}]
+      items:
+        - {key: workspaces.yaml, path: workspaces.yaml}
+        {{- if .Values.devCluster.options }}
+        - {key: dev-cluster.yaml, path: dev-cluster.yaml}
+        {{- end }}
   - name: secrets
     projected:
       defaultMode: 0440
@@ -123,6 +127,37 @@ volumes:
         {{- end }}
   - name: home
     emptyDir: {sizeLimit: 1Gi}
+{{- end }}
+
+{{/* The dev cluster, for those who make access to it and end it: a variable, a mount, and its volume. */}}
+{{- define "slipway.dev.setting" -}}
+{{- if .Values.devCluster.options }}
+- {name: SLIPWAY_DEV_CLUSTER_OPTIONS, value: /etc/slipway/dev-cluster.yaml}
+{{- end }}
+{{- end }}
+
+{{- define "slipway.dev.mount" -}}
+{{- if .Values.devCluster.existingSecret }}
+- {name: dev-cluster, mountPath: /run/secrets/dev-cluster, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "slipway.dev.volume" -}}
+{{- with .Values.devCluster }}
+{{- if .existingSecret }}
+- name: dev-cluster
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      {{- with .key }}
+      - {key: {{ . }}, path: kubeconfig}
+      {{- end }}
+      {{- with .authorityKey }}
+      - {key: {{ . }}, path: ca.crt}
+      {{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* A start waits until the database has this version's tables; the old version serves meanwhile. */}}
