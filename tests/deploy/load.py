@@ -128,7 +128,8 @@ class Load:
         """One socket; another one each time that it ends."""
         while not self._over.is_set():
             try:
-                self.count.told += await self._converse(session)
+                told = await self._converse(session)
+                self.count.told += told
             except (aiohttp.ClientError, OSError, TimeoutError, EOFError) as error:
                 self.count.cut[repr(error)] += 1
                 await self._pause(_ROUND)

@@ -27,7 +27,7 @@ pytestmark = [
 ]
 PORT = 3000
 SOCKETS = 20
-UPGRADES = 2
+UPGRADES = 1
 # A program of the user's in the workspace: pages, and sockets that send back what comes. The editor brings the library.
 ECHO = """
 const {WebSocketServer} = require("/opt/slipway/ide/node_modules/ws");
