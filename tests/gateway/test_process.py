@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import resource
-import signal
 import socket
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 import aiohttp
@@ -20,145 +17,11 @@ from multidict import CIMultiDict
 
 from gateway.config import Config, ConfigError, read
 from gateway.descriptors import fitted
-from tests.gateway.stage import EVENTS, OWNER, SECRET, StubWeb, Workspace, hang_up, served, staged
+from tests.gateway.process import running
+from tests.gateway.stage import hang_up, staged
 from tests.support.waiting import eventually_async
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Running:
-    """A gateway process in front of a stub web and a workspace."""
-
-    def __init__(self, process: Process, port: int, folder: Path, workspace: Workspace) -> None:
-        self.process, self.port, self.folder, self.workspace = process, port, folder, workspace
-        self.events: asyncio.Queue[bytes] = asyncio.Queue()
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        origin = f"demo.localhost:{self.port}"
-        return {"Host": origin, "Origin": f"http://{origin}", "Cookie": f"slipway_workspace={OWNER}"}
-
-    async def ready(self) -> int:
-        connector = aiohttp.UnixConnector(f"{self.folder}/admin.sock")
-        async with aiohttp.ClientSession(connector=connector) as session, session.get("http://admin/readyz") as answer:
-            return answer.status
-
-    async def unready(self) -> bool:
-        return await self.ready() == 503
-
-
-async def until(look: Callable[[], bool | Awaitable[bool]]) -> None:
-    await eventually_async(look)
-
-
-@contextlib.asynccontextmanager
-async def running(folder: Path, *flags: str, limits: str = "true") -> AsyncIterator[Running]:
-    """Start it; `limits` is a shell command that comes first."""
-    run = folder / "run"
-    (run / "ports").mkdir(parents=True)
-    (folder / "secret").write_text(SECRET + "\n")
-    workspace = Workspace()
-    app = workspace.app()
-    async with served(StubWeb(run).app(), folder / "web.sock"), served(app, run / "ide.sock"):
-        process = await asyncio.create_subprocess_exec(
-            "sh", "-c", f'{limits} && exec "$@"', "sh",
-            sys.executable, "-m", "gateway", "--port", "0", "--web", f"unix:{folder}/web.sock",
-            "--secret-file", f"{folder}/secret", "--admin", f"unix:{folder}/admin.sock", *flags,
-            cwd=ROOT, env={**os.environ, "SLIPWAY_GATEWAY_DOMAIN": "localhost"}, stdout=DEVNULL, stderr=PIPE,
-        )  # fmt: skip
-        assert process.stderr is not None
-        first = json.loads(await asyncio.wait_for(process.stderr.readline(), 30))
-        assert first["event"] == "gateway_listening"
-        here = Running(process, int(first["address"].rpartition(":")[2]), folder, workspace)
-        here.events = app[EVENTS]
-        try:
-            yield here
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
-
-
-async def test_drain_finishes_requests_and_tells_websockets_to_go(short_folder: Path) -> None:
-    async with running(short_folder, "--drain-seconds", "100") as gateway, aiohttp.ClientSession() as session:
-        assert await gateway.ready() == 200
-        editor = await session.ws_connect(gateway.url("/ws"), headers=gateway.headers)
-        gateway.events.put_nowait(b"first,")
-        stream = await session.get(gateway.url("/sse"), headers=gateway.headers)
-        assert await stream.content.readuntil(b",") == b"first,"
-        gateway.process.send_signal(signal.SIGTERM)
-        await until(gateway.unready)
-        with pytest.raises(aiohttp.ClientConnectionError):
-            await session.get(gateway.url("/"), headers=gateway.headers)
-        await editor.send_str("still open")
-        assert await editor.receive_str(timeout=20) == "still open"
-        for piece in (b"second", b""):
-            gateway.events.put_nowait(piece)
-        assert await asyncio.wait_for(stream.read(), 20) == b"second"
-        message = await editor.receive(timeout=20)
-        assert (message.type, editor.close_code) == (aiohttp.WSMsgType.CLOSE, 1001)
-        assert await asyncio.wait_for(gateway.process.wait(), 30) == 0
-        assert not (short_folder / "admin.sock").exists()
-
-
-async def test_drain_lets_websockets_go_on_and_closes_them_one_after_the_other(short_folder: Path) -> None:
-    flags = ("--drain-seconds", "1", "--drain-socket-seconds", "6")
-    async with running(short_folder, *flags) as gateway, aiohttp.ClientSession() as session:
-        editors = [await session.ws_connect(gateway.url("/ws"), headers=gateway.headers) for _ in range(6)]
-        gateway.process.send_signal(signal.SIGTERM)
-        await until(gateway.unready)
-        for editor in editors:
-            await editor.send_str("still open")
-            assert await editor.receive_str(timeout=20) == "still open"
-
-        async def end(editor: aiohttp.ClientWebSocketResponse) -> float:
-            message = await editor.receive(timeout=20)
-            assert (message.type, editor.close_code) == (aiohttp.WSMsgType.CLOSE, 1001)
-            return asyncio.get_running_loop().time()
-
-        ends = sorted(await asyncio.gather(*map(end, editors)))
-        assert len({round(when, 1) for when in ends}) == len(ends), "not all at once"
-        assert await asyncio.wait_for(gateway.process.wait(), 30) == 0
-
-
-async def test_drain_answers_once_more_on_a_connection_that_was_kept(short_folder: Path) -> None:
-    flags = ("--drain-seconds", "100", "--drain-idle-seconds", "100")
-    async with running(short_folder, *flags) as gateway, aiohttp.ClientSession() as session:
-        for wanted in ("keep-alive", "close"):
-            async with session.get(gateway.url("/"), headers=gateway.headers) as answer:
-                assert answer.status == 200
-                assert answer.headers.get("Connection", "keep-alive").lower() == wanted
-            if wanted == "keep-alive":
-                gateway.process.send_signal(signal.SIGTERM)
-                await until(gateway.unready)
-        assert await asyncio.wait_for(gateway.process.wait(), 30) == 0
-
-
-async def test_drain_does_not_wait_for_ever(short_folder: Path) -> None:
-    async with running(short_folder, "--drain-seconds", "0.2") as gateway, aiohttp.ClientSession() as session:
-        gateway.events.put_nowait(b"first,")
-        stream = await session.get(gateway.url("/sse"), headers=gateway.headers)
-        await stream.content.readuntil(b",")
-        gateway.process.send_signal(signal.SIGTERM)
-        # Less than the ten seconds that it would take by itself.
-        assert await asyncio.wait_for(gateway.process.wait(), 9) == 0
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await stream.read()
-
-
-async def test_a_second_signal_ends_it_at_once(short_folder: Path) -> None:
-    async with running(short_folder, "--drain-seconds", "100") as gateway, aiohttp.ClientSession() as session:
-        gateway.events.put_nowait(b"first,")
-        stream = await session.get(gateway.url("/sse"), headers=gateway.headers)
-        await stream.content.readuntil(b",")
-        gateway.process.send_signal(signal.SIGTERM)
-        await until(gateway.unready)
-        gateway.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(gateway.process.wait(), 30) == 1
-        stream.close()
 
 
 async def test_the_process_loads_nothing_of_the_server(short_folder: Path) -> None:
@@ -377,24 +240,6 @@ async def test_agents_over_the_network_have_the_same_limits_and_are_never_believ
     [seen] = stage.web.reports
     assert (seen["headers"]["X-Forwarded-For"], seen["headers"]["X-Forwarded-Proto"]) == ("127.0.0.1", "http")
     assert seen["headers"]["X-Request-ID"] != "abc-12345"
-
-
-async def test_a_drain_lets_a_report_end_and_takes_no_other(short_folder: Path) -> None:
-    async with staged(short_folder) as stage:
-        host, _, port = stage.gateway.remote_agents.address.rpartition(":")
-        stage.web.hold = asyncio.Event()
-        async with stage.agent("network") as session:
-            report = asyncio.create_task(session.post("/internal/agent/report", data=b"r"))
-            await eventually_async(lambda: stage.web.paths)
-            drain = asyncio.create_task(stage.gateway.drain())
-            await eventually_async(lambda: stage.gateway.draining)
-            with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection(host, int(port))
-            assert not drain.done()
-            stage.web.hold.set()
-            async with await report as answer:
-                assert answer.status == 200
-            await asyncio.wait_for(drain, 5)
 
 
 def test_flags_win_over_the_environment(tmp_path: Path) -> None:

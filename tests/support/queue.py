@@ -10,7 +10,7 @@ from kombu.transport.redis import Channel
 from kernel import redis
 
 
-def _lists(queue: str) -> list[str]:
+def lists(queue: str) -> list[str]:
     """The broker keeps a list for each step of priority; a worker empties them in this order."""
     steps, separator = Channel.priority_steps, Channel.sep
     return [queue if step == 0 else f"{queue}{separator}{step}" for step in steps]
@@ -19,7 +19,7 @@ def _lists(queue: str) -> list[str]:
 def asked(task: str = "workspaces.reconcile", queue: str = "control") -> list[str]:
     """The first argument of each message for a task, in the order in which a worker takes them."""
     found = []
-    for key in _lists(queue):
+    for key in lists(queue):
         for raw in reversed(redis.client().lrange(key, 0, -1)):
             message = json.loads(raw)
             if message["headers"]["task"] == task:
@@ -29,4 +29,4 @@ def asked(task: str = "workspaces.reconcile", queue: str = "control") -> list[st
 
 def empty(queue: str = "control") -> None:
     """Take everything out."""
-    redis.client().delete(*_lists(queue))
+    redis.client().delete(*lists(queue))
