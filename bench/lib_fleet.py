@@ -187,9 +187,12 @@ def _asked(platform: Platform) -> float:
 
 def _rest(cluster: ControlPlane, platform: Platform, operator: int, more: int) -> dict[str, Any]:
     """Add workspaces that run already, begin the operator anew, and look at everything while nothing happens."""
-    # First the pods, or the operator would find workspaces without one, and start them.
+    # While nobody looks: pods without a workspace would be noted as such, and workspaces without a pod be started.
+    platform.stop()
     _fill(cluster, [f"rest-{number:05d}" for number in range(more)])
     platform.python("-m", "bench.lib_fleet_data", "seed", str(more))
+    platform.start()
+    _until(lambda: _synced(operator), what=lambda: "the operator has synced", seconds=300)
     platform.kill("operator")
     killed = time.monotonic()
     _until(lambda: _synced(operator), what=lambda: "the operator has synced", seconds=300)
