@@ -60,7 +60,7 @@ format: $(VENV)/.dev ## put the code and the templates in shape
 
 bench: $(VENV)/.dev ## measure; one benchmark with `bench/NAME`, its result as JSON with --json
 	@$(BIN)/python manage.py setup_ide
-	@for name in cold_start gateway api rest; do echo; echo "== $$name"; $(BIN)/python bench/$$name || exit 1; done
+	@for name in cold_start gateway api rest fleet; do echo; echo "== $$name"; $(BIN)/python bench/$$name || exit 1; done
 
 images: $(VENV)/.dev ## build the container images with Buildah, as root, e.g. IMAGE_ARGS='ide --base debootstrap'
 	@$(BIN)/python -m deploy.images.build $(IMAGE_ARGS)
