@@ -14,8 +14,8 @@ import structlog
 from celery import bootsteps
 from celery.beat import PersistentScheduler
 from django.core.exceptions import ImproperlyConfigured
-from redis import Redis, RedisError
 
+from kernel import redis
 from workspaces.operator.health import Answer, Listener
 
 log = structlog.get_logger(__name__)
@@ -116,19 +116,12 @@ def serve(address: str, redis_url: str) -> None:
     PULSE.beat()
     try:
         listener = Listener(
-            address, healthy=lambda: PULSE.healthy(lambda: _answers(redis_url)), ready=PULSE.ready, refresh=lambda: None
+            address,
+            healthy=lambda: PULSE.healthy(lambda: redis.answers(redis_url)),
+            ready=PULSE.ready,
+            refresh=lambda: None,
         )
     except OSError as error:
         raise ImproperlyConfigured(f"SLIPWAY_PROBES_LISTEN is {address}: {error.strerror}") from error
     listener.start()
     log.info("probes_listening", address=address)
-
-
-def _answers(url: str) -> bool:
-    client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1)
-    try:
-        return bool(client.ping())
-    except RedisError:
-        return False
-    finally:
-        client.close()

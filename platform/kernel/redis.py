@@ -34,6 +34,17 @@ def client() -> redis.Redis:
     )
 
 
+def answers(url: str) -> bool:
+    """Whether a server answers there, asked once, on a connection of its own, within a second."""
+    asked = redis.Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=0.5, retry=Retry(NoBackoff(), 0))
+    try:
+        return bool(asked.ping())
+    except redis.RedisError:
+        return False
+    finally:
+        asked.close()
+
+
 def async_client() -> redis.asyncio.Redis:
     """A client for the running event loop; the caller closes it."""
     return redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
