@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 import httpx
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench.lib import ROOT, Result, Usage, parent_of, rows, run, summary, usage
 from bench.lib_rest import named
@@ -105,7 +107,7 @@ def _start_all(folder: Path, cluster: ControlPlane, platform: Platform, url: str
         asked_for = time.time() - began
         _until(lambda: len(told) > count, what=lambda: f"{len(told)} of {count + 1} pods were ready")
         times = _finished(platform, count + 1)
-    after = _used(platform)
+    after, counted = _used(platform), _counted(platform)
     return _figures(times, told, answers, asked_for, began) | {
         "count": count,
         "processes": {
@@ -113,7 +115,9 @@ def _start_all(folder: Path, cluster: ControlPlane, platform: Platform, url: str
             for name, used in before.items()
             if name in after
         },
-        "requests_per_start": round(_asked(platform) / (count + 1), 1),
+        "requests_per_start": _each(counted["requests"], count + 1),
+        "looks_per_start": _each(counted["looks"], count + 1),
+        "worker_cpu_per_start_ms": round((after["worker"].cpu - before["worker"].cpu) / count * 1000),
     }
 
 
@@ -124,12 +128,14 @@ def _figures(
     totals = [running - asked for asked, running in starts.values()]
     beyond = [running - asked - (told[slug]["ready"] - told[slug]["seen"]) for slug, (asked, running) in starts.items()]
     ready = [running - told[slug]["ready"] for slug, (_, running) in starts.items()]
+    reported = [running - told[slug]["reported"] for slug, (_, running) in starts.items()]
     return {
         "all_running_s": round(max(running for _, running in starts.values()) - began, 1),
         "asked_for_s": round(asked_for, 1),
         "to_running_s": summary(totals, 50, 95),
         "beyond_the_pod_s": summary(beyond, 50, 95),
         "ready_to_running_s": summary(ready, 50, 95),
+        "reported_to_running_s": summary(reported, 50, 95),
         "create_answers_ms": summary([one * 1000 for one in answers], 50, 95, digits=0),
         "failed": times["failed"],
         "started_again": times["again"],
@@ -175,14 +181,30 @@ def _used(platform: Platform) -> dict[str, Usage]:
     return {name: usage(pid) for pid, name in named(parent_of(platform.pid_of("web"))).items()}
 
 
-def _asked(platform: Platform) -> float:
-    """Requests to the API server that all processes but the operator have made."""
+def _counted(platform: Platform) -> dict[str, dict[str, int]]:
+    """What all processes have counted: requests to the API server by kind, the worker's looks by what they led to.
+
+    Both grow from the platform's start on.
+    """
     transport = httpx.HTTPTransport(uds=str(platform.home / "run" / "web.sock"))
     with httpx.Client(transport=transport, base_url="http://web", timeout=30) as web:
-        lines = web.get("/metrics").raise_for_status().text.splitlines()
-    return sum(
-        float(line.rpartition(" ")[2]) for line in lines if line.startswith("slipway_kubernetes_request_seconds_count")
-    )
+        text = web.get("/metrics").raise_for_status().text
+    found: dict[str, Counter[str]] = {"requests": Counter(), "looks": Counter()}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            said = sample.labels
+            if sample.name == "slipway_kubernetes_request_seconds_count":
+                found["requests"][f"{said['method']} {said['kind']}"] += int(sample.value)
+            elif sample.name == "slipway_reconcile_runs_total":
+                found["looks"][said["action"]] += int(sample.value)
+    return {what: dict(counts.most_common()) for what, counts in found.items()}
+
+
+def _each(counts: dict[str, int], starts: int) -> dict[str, float]:
+    """For one start, and for all kinds together."""
+    return {"all": round(sum(counts.values()) / starts, 1)} | {
+        kind: round(count / starts, 2) for kind, count in counts.items()
+    }
 
 
 def _rest(cluster: ControlPlane, platform: Platform, operator: int, more: int) -> dict[str, Any]:
@@ -280,13 +302,16 @@ def table(result: Result) -> str:
             ("asked for until running", "to_running_s"),
             ("of which beyond the pod's own", "beyond_the_pod_s"),
             ("pod ready until running", "ready_to_running_s"),
+            ("of which after its agent's report", "reported_to_running_s"),
         )
     ]
     first = rows((f"{starts['count']} starts, seconds", "p50", "p95"), spans)
     said = (
         f"all asked for after {starts['asked_for_s']} s, all running after {starts['all_running_s']} s;"
         f" {starts['failed']} failed, {starts['started_again']} started again;"
-        f" {starts['requests_per_start']} requests to the API server for each;"
+        f" {starts['requests_per_start']['all']} requests to the API server for each,"
+        f" {starts['looks_per_start']['all']} looks at it,"
+        f" {starts['worker_cpu_per_start_ms']} ms of the worker's processor;"
         f" create answers in {starts['create_answers_ms']['p50']:.0f} ms (p95 {starts['create_answers_ms']['p95']:.0f})"
     )
     used = rows(
@@ -296,7 +321,13 @@ def table(result: Result) -> str:
             for name, one in starts["processes"].items()
         ],
     )  # fmt: skip
-    return f"{first}\n{said}\n\n{used}\noperator killed until synced again: {rest['operator_killed_to_synced_s']} s"
+    counts = "\n".join(
+        f"{what}, each start: "
+        + ", ".join(f"{kind} {count}" for kind, count in starts[f"{what}_per_start"].items() if kind != "all")
+        for what in ("requests", "looks")
+    )
+    synced = f"operator killed until synced again: {rest['operator_killed_to_synced_s']} s"
+    return f"{first}\n{said}\n{counts}\n\n{used}\n{synced}"
 
 
 def main() -> None:

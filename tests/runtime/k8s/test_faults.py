@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workspaces.runtime.errors import ClusterFault, Failure, PlatformFault, UserFault
-from workspaces.runtime.k8s.client import Refusal, path_of
+from workspaces.runtime.k8s.client import Refusal, kind_at, path_of
 from workspaces.runtime.k8s.faults import explain
 
 QUOTA = (
@@ -72,3 +72,18 @@ def test_a_used_up_quota_is_told_with_its_numbers() -> None:
 )
 def test_addresses(kind: str, namespace: str, name: str, path: str) -> None:
     assert path_of(kind, namespace, name) == path
+    assert kind_at(path) == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/api/v1/namespaces/pods/secrets/pods", "Secret"),
+        ("/api/v1/namespaces/a/pods/b/log", "Pod"),
+        ("/apis/rbac.authorization.k8s.io/v1/namespaces/a/roles", "Role"),
+        ("/apis/snapshot.storage.k8s.io/v1", "other"),
+        ("/version", "other"),
+    ],
+)
+def test_what_a_request_is_counted_as(path: str, kind: str) -> None:
+    assert kind_at(path) == kind

@@ -32,7 +32,7 @@ _PAGE = 500
 _REQUESTS = Histogram(
     "slipway_kubernetes_request_seconds",
     "Requests to the API server until its answer begins; of a watch, until the stream begins.",
-    ["method", "answer"],
+    ["method", "kind", "answer"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 # Where each kind lives: the group's path, the plural, and whether it is in a namespace.
@@ -53,6 +53,7 @@ _KINDS = {
     "VolumeSnapshot": ("/apis/snapshot.storage.k8s.io/v1", "volumesnapshots", True),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases", True),
 }
+_PLURALS = {plural: kind for kind, (_, plural, _) in _KINDS.items()}
 
 
 class Refusal(Exception):
@@ -97,6 +98,14 @@ def path_of(kind: str, namespace: str = "", name: str = "") -> str:
     if name:
         parts.append(quote(name, safe=""))
     return "/".join(parts)
+
+
+def kind_at(path: str) -> str:
+    """What an address is about: one of the kinds above, or "other"."""
+    parts = path.strip("/").split("/")
+    after = parts[2 if parts[0] == "api" else 3 :]
+    plural = after[2] if len(after) > 2 and after[0] == "namespaces" else "".join(after[:1])
+    return _PLURALS.get(plural, "other")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -321,7 +330,7 @@ class Cluster:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = content_type
-        doing = f"{method} {path}"
+        doing, kind = f"{method} {path}", kind_at(path)
         began = time.monotonic()
         try:
             prepared = self._api.param_serialize(
@@ -335,9 +344,9 @@ class Cluster:
             timeout = (self._timeouts.connect, silence or self._timeouts.read)
             answer = self._api.call_api(*prepared, _request_timeout=timeout)
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
-            _REQUESTS.labels(method, "none").observe(time.monotonic() - began)
+            _REQUESTS.labels(method, kind, "none").observe(time.monotonic() - began)
             raise _away(doing, repr(error)) from error
-        _REQUESTS.labels(method, f"{answer.status // 100}xx").observe(time.monotonic() - began)
+        _REQUESTS.labels(method, kind, f"{answer.status // 100}xx").observe(time.monotonic() - began)
         if answer.status >= 400:
             raise _refused(doing, answer)
         return answer
