@@ -57,6 +57,9 @@ class Deaf:
     def changed(self, name: str) -> None:
         pass
 
+    def said(self, name: str) -> None:
+        pass
+
     def heard(self, kind: str, age: float) -> None:
         pass
 

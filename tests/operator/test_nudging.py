@@ -21,9 +21,10 @@ from tests.support.queue import asked
 from tests.support.valkey import ValkeyServer
 from tests.support.waiting import eventually
 from workspaces.models import Repository, Workspace
-from workspaces.operator.nudging import KEEP, Nudger, Waiting, nudge
+from workspaces.operator.nudging import KEEP, Heard, Nudger, Waiting, nudge
 from workspaces.selectors import due
 from workspaces.services import report
+from workspaces.states import State
 
 Factory = Callable[..., Workspace]
 
@@ -34,6 +35,10 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def changed(*names: str) -> dict[str, Heard]:
+    return {name: Heard(0) for name in names}
 
 
 @given(st.lists(st.one_of(st.integers(0, 9), st.none()), max_size=60), st.integers(1, 4))
@@ -49,7 +54,8 @@ def test_each_change_is_in_exactly_one_batch_after_it(steps: list[int | None], m
             since.setdefault(f"w{step}", clock.now)
             continue
         taken = waiting.take(most)
-        assert list(taken.items()) == list(since.items())[:most], "the oldest first, with the time of its first change"
+        told = [(name, heard.at) for name, heard in taken.items()]
+        assert told == list(since.items())[:most], "the oldest first, with the time of its first change"
         for name in taken:
             del since[name]
         assert waiting.wait(0) == bool(since)
@@ -69,7 +75,7 @@ def test_what_is_put_back_is_neither_lost_nor_doubled(before: list[int], most: i
     waiting.put_back(taken)
     everything = waiting.take(100)
     assert set(everything) == {f"w{number}" for number in before + after}
-    assert all(everything[name] == at for name, at in taken.items()), "it has waited since its first change"
+    assert all(everything[name].at == heard.at for name, heard in taken.items()), "it has waited since its first change"
     assert not waiting.wait(0)
 
 
@@ -117,7 +123,7 @@ def test_only_ours_are_nudged_and_no_look_is_put_off(owner: User, workspace_fact
     overdue = workspace_factory(owner, slug="overdue", look_again_at=now - timedelta(minutes=1))
     later = workspace_factory(owner, slug="later", look_again_at=now + timedelta(minutes=1))
     other = workspace_factory(owner, slug="other", look_again_at=now + timedelta(minutes=1))
-    assert nudge(["overdue", "later", "somebody-elses"]) == 2
+    assert nudge(changed("overdue", "later", "somebody-elses")) == 2
     assert sorted(asked()) == sorted([str(overdue.pk), str(later.pk)])
     assert due(now=timezone.now()) == [overdue.pk, later.pk]
     for row in (overdue, other):
@@ -126,13 +132,51 @@ def test_only_ours_are_nudged_and_no_look_is_put_off(owner: User, workspace_fact
         assert row.look_again_at == before
 
 
+@pytest.mark.parametrize(
+    ("heard", "words"),
+    [
+        ([True], True),
+        ([False], False),
+        ([True, False], False),
+        ([False, True], False),
+        ([True, True], True),
+    ],
+)
+@pytest.mark.parametrize("way", ["kept", "put back before the rest", "put back with the rest"])
+def test_a_change_is_never_taken_for_mere_words(heard: list[bool], words: bool, way: str) -> None:
+    waiting = Waiting()
+    first, *rest = heard
+    waiting.add("demo", words=first)
+    taken = waiting.take(1) if way != "kept" else {}
+    if way == "put back before the rest":
+        waiting.put_back(taken)
+    for one in rest:
+        waiting.add("demo", words=one)
+    if way == "put back with the rest":
+        waiting.put_back(taken)
+    assert waiting.take(9)["demo"].words is words
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("words", [True, False])
+@pytest.mark.django_db(transaction=True)
+def test_words_are_news_of_a_start_and_a_change_is_news_of_anything(
+    owner: User, workspace_factory: Factory, state: State, words: bool
+) -> None:
+    row = workspace_factory(owner, slug="demo", state=state.value, run=1)
+    is_news = not words or state is State.STARTING
+    assert nudge({"demo": Heard(0, words)}) == is_news
+    assert asked() == ([str(row.pk)] if is_news else [])
+    assert due(now=timezone.now()) == ([row.pk] if is_news else [])
+
+
 @pytest.mark.django_db(transaction=True)
 def test_without_a_broker_the_sweep_finds_them(owner: User, workspace_factory: Factory, valkey: ValkeyServer) -> None:
     rows = [workspace_factory(owner, slug=f"w{number}") for number in range(5)]
     failures = observe.ENQUEUE_FAILURES._value.get()
     valkey.stop()
     try:
-        assert nudge([row.slug for row in rows]) == 5
+        assert nudge(changed(*(row.slug for row in rows))) == 5
     finally:
         valkey.start()
     assert len(due(now=timezone.now())) == 5
@@ -181,7 +225,7 @@ def test_nothing_is_passed_on_until_it_leads(owner: User, workspace_factory: Fac
 
 @pytest.mark.django_db(transaction=True)
 def test_who_waits_for_an_editor_that_is_ready_goes_first(owner: User, workspace_factory: Factory) -> None:
-    nudge([workspace_factory(owner, slug=f"waiting-{number}").slug for number in range(3)])
+    nudge(changed(*(workspace_factory(owner, slug=f"waiting-{number}").slug for number in range(3))))
     ready = workspace_factory(owner, slug="ready", state="starting", run=1)
     report.apply(ready, said({"type": "content", "status": "running", "progress": 0.5}), now=timezone.now())
     assert str(ready.pk) not in asked(), "there is nothing to do about it"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections
@@ -14,6 +15,7 @@ from django.utils import timezone
 from kernel import jobs, observe
 from workspaces.models import Workspace
 from workspaces.operator.sweep import batches
+from workspaces.states import State
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +30,21 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Heard:
+    """What was heard of one workspace.
+
+    Attributes:
+        at: when the first of it was heard, by the clock of `Waiting`.
+        words: whether something was only said about it, and nothing of it changed.
+    """
+
+    at: float
+    words: bool = False
+
+
 class Waiting:
-    """Names of workspaces that changed, each once, with the time of the first change that was not passed on yet.
+    """Names of workspaces that were heard of, each once, until that was passed on.
 
     Args:
         limit: how many are kept; further ones are left to the sweep.
@@ -39,19 +54,21 @@ class Waiting:
     def __init__(self, *, limit: int = LIMIT, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
-        self._since: dict[str, float] = {}
+        self._heard: dict[str, Heard] = {}
         self._lock = threading.Lock()
         self._some = threading.Event()
 
     def __len__(self) -> int:
-        return len(self._since)
+        return len(self._heard)
 
-    def add(self, name: str) -> bool:
-        """Note a change. Says False when there is no room for it."""
+    def add(self, name: str, *, words: bool = False) -> bool:
+        """Note a change, or only words about it. Says False when there is no room for it."""
         with self._lock:
-            if name not in self._since and len(self._since) >= self._limit:
+            before = self._heard.get(name)
+            if before is None and len(self._heard) >= self._limit:
                 return False
-            self._since.setdefault(name, self._clock())
+            if before is None or before.words:
+                self._heard[name] = Heard(self._clock() if before is None else before.at, words)
             self._some.set()
             return True
 
@@ -59,37 +76,43 @@ class Waiting:
         """Wait until there is something; says whether there is."""
         return self._some.wait(seconds)
 
-    def take(self, most: int) -> dict[str, float]:
-        """Take out up to `most` names, those that have waited longest, with the time of their change."""
+    def take(self, most: int) -> dict[str, Heard]:
+        """Take out up to `most` names, those that have waited longest, with what was heard."""
         with self._lock:
-            taken = {name: self._since[name] for name in list(self._since)[:most]}
+            taken = {name: self._heard[name] for name in list(self._heard)[:most]}
             for name in taken:
-                del self._since[name]
+                del self._heard[name]
             self._mind()
             return taken
 
-    def put_back(self, taken: Mapping[str, float]) -> None:
+    def put_back(self, taken: Mapping[str, Heard]) -> None:
         """What could not be passed on goes to the front again."""
         with self._lock:
-            self._since = {**taken, **{name: at for name, at in self._since.items() if name not in taken}}
+            since, self._heard = self._heard, {**taken}
+            for name, heard in since.items():
+                before = taken.get(name, heard)
+                self._heard[name] = Heard(before.at, before.words and heard.words)
             self._mind()
 
     def forget(self, older_than: float) -> None:
         """Leave out what has waited for more than so many seconds."""
         with self._lock:
             edge = self._clock() - older_than
-            self._since = {name: at for name, at in self._since.items() if at >= edge}
+            self._heard = {name: heard for name, heard in self._heard.items() if heard.at >= edge}
             self._mind()
 
     def _mind(self) -> None:
-        if self._since:
+        if self._heard:
             self._some.set()
         else:
             self._some.clear()
 
 
-def nudge(names: Iterable[str]) -> int:
+def nudge(heard: Mapping[str, Heard]) -> int:
     """Ask the worker to look at the workspaces of these names; says how many there are. Other names are nobody's.
+
+    What is only said about a workspace tells what its start waits for, and decides nothing: of one that does not start
+    it is no news. A machine that was silent for a moment has the cluster say a word about each pod on it, say.
 
     The rows are noted as due first, so that the sweep finds them if the broker is away.
 
@@ -97,8 +120,11 @@ def nudge(names: Iterable[str]) -> int:
         OperationalError, InterfaceError: the database is away.
     """
     count = 0
-    for some in batches(names):
-        ids = list(Workspace.objects.filter(slug__in=some).values_list("pk", flat=True))
+    for some in batches(heard):
+        rows = Workspace.objects.filter(slug__in=some).values_list("pk", "slug", "state")
+        ids = [pk for pk, slug, state in rows if not heard[slug].words or state == State.STARTING.value]
+        if not ids:
+            continue
         now = timezone.now()
         later = Q(look_again_at__isnull=True) | Q(look_again_at__gt=now)
         Workspace.objects.filter(later, pk__in=ids).update(look_again_at=now)
@@ -159,7 +185,7 @@ class Nudger:
         finally:
             close_old_connections()
         now = self._clock()
-        for at in taken.values():
-            observe.EVENT_LAG.observe(now - at)
+        for heard in taken.values():
+            observe.EVENT_LAG.observe(now - heard.at)
         log.info("nudged", changed=len(taken), workspaces=count)
         return True

@@ -42,7 +42,14 @@ class _Ears:
 
     def changed(self, name: str) -> None:
         """See `Told`."""
-        if not self._waiting.add(name):
+        self._add(name, words=False)
+
+    def said(self, name: str) -> None:
+        """See `Told`."""
+        self._add(name, words=True)
+
+    def _add(self, name: str, *, words: bool) -> None:
+        if not self._waiting.add(name, words=words):
             observe.NUDGES_DROPPED.inc()
 
     def heard(self, kind: str, age: float) -> None:

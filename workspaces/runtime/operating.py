@@ -20,6 +20,10 @@ class Told(Protocol):
         """Look at this workspace now. The same change may be told more than once, and of names that nobody knows."""
         ...
 
+    def said(self, name: str) -> None:
+        """Something was said about this workspace that tells what its start waits for; nothing of it changed."""
+        ...
+
     def heard(self, kind: str, age: float) -> None:
         """A word about this kind of object came, `age` seconds after the one before."""
         ...

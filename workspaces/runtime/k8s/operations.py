@@ -137,7 +137,11 @@ class K8sOperations:
     def changed(self, kind: str, found: Object) -> None:
         """A watch's word; see `watching.Ears`."""
         name = workspace_of(self._config, kind, found)
-        if name is not None and self._watches[kind].synced.is_set():
+        if name is None or not self._watches[kind].synced.is_set():
+            return
+        if kind == "Event":
+            self._told.said(name)
+        else:
             self._told.changed(name)
 
     def listed(self, kind: str, reason: RelistReason, count: int) -> None:
