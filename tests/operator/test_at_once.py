@@ -14,13 +14,14 @@ from accounts.models import User
 from kernel.errors import ClusterFault
 from tests.services.stage import Stage, together
 from workspaces.models import Event, Workspace
+from workspaces.operator.decide import NODE_LOST
 from workspaces.operator.reconcile import reconcile
-from workspaces.operator.sweep import LOOK_SECONDS, MANY, sweep, sweep_orphans
+from workspaces.operator.sweep import LOOK_SECONDS, MANY, compare, sweep, sweep_orphans
 from workspaces.runtime.fake import FakeRuntime
-from workspaces.runtime.port import Observation, Presence, RunSpec
+from workspaces.runtime.port import Listed, Observation, Presence, RunSpec
 from workspaces.selectors import due
 from workspaces.services import intents
-from workspaces.states import State
+from workspaces.states import RESTING, State
 
 Factory = Callable[..., Workspace]
 
@@ -102,3 +103,33 @@ def test_what_nobody_owns_is_reported_and_left_alone(stage: Stage, owner: User, 
 def test_a_runtime_that_cannot_list_has_no_orphans(stage: Stage) -> None:
     stage.behave(fail={"list": ClusterFault("cluster_away", "Away.")})
     assert sweep_orphans(stage.runtime) == []
+
+
+_NEWS = {
+    (State.RUNNING, Presence.ABSENT),
+    (State.RUNNING, Presence.EXITED),
+    (State.RUNNING, Presence.UNKNOWN),
+    *((state, seen) for state in RESTING - {State.RUNNING} for seen in (Presence.RUNNING, Presence.EXITED)),
+}
+
+
+@pytest.mark.parametrize("state", sorted(RESTING))
+@pytest.mark.parametrize("seen", list(Presence))
+@pytest.mark.django_db
+def test_what_changed_while_nobody_looked_is_found_and_nothing_else(
+    owner: User, workspace_factory: Factory, state: State, seen: Presence
+) -> None:
+    row = workspace_factory(owner, state=state.value, run=1, launched_run=1)
+    assert compare([Listed(row.slug, has_volume=True, presence=seen)]) == (
+        [],
+        [row.pk] if (state, seen) in _NEWS else [],
+    )
+
+
+@pytest.mark.parametrize(("seen", "news"), [(Presence.UNKNOWN, False), (Presence.RUNNING, True)])
+@pytest.mark.django_db
+def test_a_machine_that_answers_again_is_news_and_one_that_is_known_to_be_silent_is_none(
+    owner: User, workspace_factory: Factory, seen: Presence, news: bool
+) -> None:
+    row = workspace_factory(owner, state="running", run=1, launched_run=1, warnings=[NODE_LOST])
+    assert compare([Listed(row.slug, has_volume=True, presence=seen)])[1] == ([row.pk] if news else [])

@@ -12,6 +12,7 @@ import structlog
 from kernel import jobs, observe
 from kernel.errors import Failure
 from workspaces.models import Workspace
+from workspaces.operator.decide import NODE_LOST
 from workspaces.runtime.operating import Operable
 from workspaces.runtime.port import Listed, Presence, Runtime
 from workspaces.selectors import due
@@ -47,9 +48,12 @@ def compare(listed: Iterable[Listed]) -> tuple[list[str], list[UUID]]:
     Args:
         listed: by the runtime, before this is called: a workspace's row is always there before its run.
 
+    What is as the database says is not looked at, however many there are. What is on its way somewhere is looked at
+    every few seconds anyway.
+
     Returns:
-        Names that no workspace has; and workspaces to look at: they have a run that they should not have, or have
-        none though they are said to be running.
+        Names that no workspace has; and workspaces to look at: they have a run that they should not have, or are said
+        to be running and have none, or their machine fell silent, or answers again, and nobody was told.
     """
     entries = {entry.name: entry for entry in listed}
     known: dict[str, tuple[UUID, str]] = {}
@@ -61,9 +65,12 @@ def compare(listed: Iterable[Listed]) -> tuple[list[str], list[UUID]]:
         for slug, (pk, state) in known.items()
         if state in _WITHOUT_RUN and entries[slug].presence in {Presence.RUNNING, Presence.EXITED}
     ]
-    alive = {name for name, entry in entries.items() if entry.presence in {Presence.RUNNING, Presence.UNKNOWN}}
-    running = Workspace.objects.filter(state=State.RUNNING.value).values_list("slug", "pk")
-    stray += [pk for slug, pk in running.iterator() if slug not in alive]
+    running = Workspace.objects.filter(state=State.RUNNING.value).values_list("slug", "pk", "warnings")
+    for slug, pk, warnings in running.iterator():
+        presence = entries[slug].presence if slug in entries else Presence.ABSENT
+        silent = presence is Presence.UNKNOWN
+        if presence in {Presence.ABSENT, Presence.EXITED} or silent != (NODE_LOST in warnings):
+            stray.append(pk)
     return [name for name in entries if name not in known], stray
 
 
