@@ -28,5 +28,5 @@ def asked(task: str = "workspaces.reconcile", queue: str = "control") -> list[st
 
 
 def empty(queue: str = "control") -> None:
-    """Take everything out."""
-    redis.client().delete(*lists(queue))
+    """Take everything out, as if a worker had begun with all of it."""
+    redis.client().delete(*lists(queue), *redis.client().scan_iter("slipway:asked:*"))

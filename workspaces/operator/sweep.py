@@ -37,8 +37,7 @@ def sweep(*, now: datetime) -> int:
     if len(found) > MANY:
         again = now + len(found) * LOOK_SECONDS
         Workspace.objects.filter(pk__in=found, look_again_at__lte=now).update(look_again_at=again)
-    for workspace_id in found:
-        jobs.enqueue("workspaces.reconcile", str(workspace_id))
+    jobs.enqueue_each("workspaces.reconcile", [str(workspace_id) for workspace_id in found])
     return len(found)
 
 
