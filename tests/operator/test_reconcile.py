@@ -350,3 +350,25 @@ def test_a_look_that_finds_nothing_new_writes_nothing(stage: Stage, running: Wor
     with CaptureQueriesContext(connection) as queries:
         reconcile(running.pk, stage.runtime)
     assert [query["sql"].split()[0] for query in queries] == ["SELECT"]
+
+
+def test_a_start_takes_no_more_looks_at_the_runtime_than_it_needs(stage: Stage, pending: Workspace) -> None:
+    looks: list[str] = []
+
+    class Counting(FakeRuntime):
+        def observe(self, name: str) -> Observation:
+            looks.append(name)
+            return stage.runtime.observe(name)
+
+        def ensure_volume(self, name: str) -> None:
+            stage.runtime.ensure_volume(name)
+
+        def ensure_run(self, spec: RunSpec) -> Observation:
+            return stage.runtime.ensure_run(spec)
+
+    runtime = Counting()
+    stage.look(runtime)
+    assert len(looks) == 1, "before its launch: an older run may be there"
+    stage.report()
+    assert stage.look(runtime).state == State.RUNNING
+    assert len(looks) == 2

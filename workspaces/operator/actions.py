@@ -188,7 +188,8 @@ def _mark_running(step: Step) -> bool:
     )
     if done:
         observe.START_SECONDS.observe((now - workspace.wanted_at).total_seconds())
-    return done
+    # It was seen to run a moment ago; what was asked for since has a message of its own.
+    return False
 
 
 def _begin_stop(step: Step) -> bool:
