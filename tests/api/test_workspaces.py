@@ -276,6 +276,16 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
         assert len(queries) == most, [query["sql"] for query in queries]
 
 
+def test_a_new_workspace_is_few_statements(api: Api, origin: git_repos.Repository) -> None:
+    api("POST", body={"repo": origin.url})
+    with CaptureQueriesContext(connection) as queries:
+        assert api("POST", body={"repo": origin.url}).status_code == 201
+    # Those that only bracket others are the test's and the transaction's.
+    kinds = [query["sql"].split()[0] for query in queries]
+    asked = [kind for kind in kinds if kind in {"SELECT", "INSERT", "UPDATE", "DELETE"}]
+    assert sorted(asked) == ["INSERT"] * 4 + ["SELECT"] * 6 + ["UPDATE"], [query["sql"] for query in queries]
+
+
 def test_logs(api: Api, owner: User, workspace_factory: Factory) -> None:
     workspace = workspace_factory(owner, slug=f"w{uuid4().hex[:8]}", run=1)
     runtime().ensure_volume(workspace.slug)

@@ -66,8 +66,14 @@ def put(  # noqa: PLR0913 - The columns of the row, by name.
         (row and row.started_at) or started_at or (None if status is ConditionStatus.WAITING else now)
     )
     values["finished_at"] = (finished_at or now) if status in OVER else None
-    with transaction.atomic():
-        Condition.objects.update_or_create(workspace=workspace, run=workspace.run, type=kind.value, defaults=values)
+    # One statement, however many write it at once: each start has some ten of these.
+    with transaction.atomic(savepoint=False):
+        Condition.objects.bulk_create(
+            [Condition(workspace=workspace, run=workspace.run, type=kind.value, **values)],
+            update_conflicts=True,
+            unique_fields=["workspace", "run", "type"],
+            update_fields=list(values),
+        )
         if in_history and (row is None or row.status != status.value):
             events.record(
                 workspace,
