@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from playwright.sync_api import Page
 
 from tests.cluster import images, network, programs
 from tests.cluster.node import Node
-from tests.support.browser import expect
+from tests.support.browser import expect, picture
 from tests.support.cluster_platform import ClusterPlatform
 from tests.support.git_http import GitServer
 from tests.support.waiting import eventually
@@ -24,6 +25,7 @@ pytestmark = [
 ]
 APP_ROW = '.explorer-folders-view .monaco-list-row:has-text("app.py")'
 PATIENCE = 180
+SLOW = "registry.example.com"
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,27 @@ def test_from_the_api_to_vs_code_and_back(platform: ClusterPlatform, repository:
     assert "1000" in platform.inside(slug, "cat ~/rocket/typed.txt")
     [pod] = platform.pods()
     assert pod["metadata"]["labels"]["slipway.dev/run"] == "2"
+
+
+@pytest.fixture
+def slow_registry(node: Node) -> Iterator[str]:
+    """A registry that takes connections and never answers."""
+    with socket.create_server((network.MACHINE, 0)) as server:
+        node.add_registry(SLOW, f"http://{network.MACHINE}:{server.getsockname()[1]}")
+        yield SLOW
+
+
+@pytest.mark.parametrize(
+    "platform", [{"delivery": "image_volume", "image": f"{SLOW}/workspace:1"}], ids=["fetched"], indirect=True
+)
+def test_a_start_that_waits_says_so_in_the_clusters_words(
+    platform: ClusterPlatform, slow_registry: str, repository: str, page: Page
+) -> None:
+    page.goto(platform.manage("sign_in_link"))
+    slug = platform.create(repository, name="Moon shot")["slug"]
+    page.goto(f"{platform.url}/workspaces/{slug}/start")
+    expect(page.get_by_text(f'Pulling image "{slow_registry}/workspace:1"').first).to_be_visible(timeout=60_000)
+    picture(page, "start-cluster")
 
 
 def test_nothing_is_lost_whatever_dies(platform: ClusterPlatform, repository: str) -> None:
