@@ -92,6 +92,13 @@ def test_a_shared_namespace_is_all_that_is_looked_at() -> None:
     assert all(selection.labels for selection in selections(OWN) if selection.kind != "Event")
 
 
+@pytest.mark.parametrize("config", [OWN, SHARED])
+def test_jobs_are_looked_at_as_well_as_runs(config: K8sConfig) -> None:
+    (pods,) = (selection for selection in selections(config) if selection.kind == "Pod")
+    # A selector can ask for one label or for both, not for one of two.
+    assert pods.labels == "slipway.dev/instance=mine"
+
+
 def test_where_the_lease_is() -> None:
     assert lease_namespace(K8sConfig(image="i", lease_namespace="platform")) == "platform"
     assert lease_namespace(SHARED) == "all"
