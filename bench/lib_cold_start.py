@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -18,23 +16,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from bench.lib import Result, rows, run, summary
+from bench.lib_starts import REPOSITORY_MB, open_editor, repository, seconds, until
 from config import ide
 from tests.support.git_http import GitServer
 from tests.support.git_repos import Repository
 from tests.support.platform import ROOT, Platform
 
-FILES = 200
-FILE_BYTES = 50_000
-COMMITS = 5
 STEPS = ("queued", "volume", "container", "content", "ide")
 _PATIENCE = 90.0
-# In a sandbox the home is here, so the folder that the editor opens is known.
-_OPEN = "/?folder=/home/dev/app"
 
 
 def measure(quick: bool) -> Result:  # noqa: FBT001 - The signature that `bench.lib.run` calls.
@@ -43,19 +36,19 @@ def measure(quick: bool) -> Result:  # noqa: FBT001 - The signature that `bench.
     ours: list[dict[str, float]] = []
     bare: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory(prefix="slb-") as name, GitServer(Path(name) / "git") as git:
-        repository = _repository(git)
+        app = repository(git)
         with Platform() as platform:
             _ = platform.token  # Made now, not within the first create.
             # The first start of all compiles the agent and fills the page cache: it is shown, but not counted.
-            first = _cold_start(platform, repository.url)
+            first = _cold_start(platform, app.url)
             for number in range(count):
-                ours.append(_cold_start(platform, repository.url))
-                bare.append(_bare(Path(name) / f"bare-{number}", repository))
+                ours.append(_cold_start(platform, app.url))
+                bare.append(_bare(Path(name) / f"bare-{number}", app))
     shares = (50, 95)
     result: Result = {
         "benchmark": "cold_start",
         "count": count,
-        "repository_mb": round(FILES * FILE_BYTES / 1e6, 1),
+        "repository_mb": REPOSITORY_MB,
         "first_s": round(first["total"], 3),
         "phases_s": {key: summary([one[key] for one in ours], *shares) for key in ours[0]},
         "bare_s": {key: summary([one[key] for one in bare], *shares) for key in bare[0]},
@@ -65,81 +58,35 @@ def measure(quick: bool) -> Result:  # noqa: FBT001 - The signature that `bench.
     return result
 
 
-def _repository(git: GitServer) -> Repository:
-    """About 10 MB that do not compress, in 200 files, with some history."""
-    chance = random.Random(1)
-    names = [f"src/part{number % 20}/file{number}.bin" for number in range(FILES)]
-    repository = git.create_repository("team/app", {name: chance.randbytes(FILE_BYTES) for name in names})
-    for _ in range(COMMITS - 1):
-        repository.commit({name: chance.randbytes(FILE_BYTES) for name in chance.sample(names, 5)})
-    return repository
-
-
 def _cold_start(platform: Platform, url: str) -> dict[str, float]:
     """Seconds of each phase of one new workspace, which is deleted again."""
     began = time.time()
     workspace = platform.create(url)
     answered = time.time()
-    seen = _until(platform, workspace["id"], "running")
+    seen = until(platform, workspace["id"], "running")
     running = time.time()
-    _open_editor(platform, workspace["slug"])
+    open_editor(platform, workspace["slug"])
     ended = time.time()
     phases = _phases(seen, began)
     platform.api("DELETE", f"/workspaces/{workspace['id']}")
-    _until(platform, workspace["id"], "deleted")
+    until(platform, workspace["id"], "deleted")
     return {
         "total": ended - began,
         "create answers": answered - began,
         **phases,
-        "running is told": running - _seconds(seen["started_at"]),
+        "running is told": running - seconds(seen["started_at"]),
         "page through gateway": ended - running,
     }
 
 
 def _phases(workspace: dict[str, Any], began: float) -> dict[str, float]:
     steps = {step["type"]: step for step in workspace["conditions"]}
-    found = {f"  {kind}": _seconds(steps[kind]["finished_at"]) - _seconds(steps[kind]["started_at"]) for kind in STEPS}
-    launched = _seconds(steps["container"]["finished_at"])
+    found = {f"  {kind}": seconds(steps[kind]["finished_at"]) - seconds(steps[kind]["started_at"]) for kind in STEPS}
+    launched = seconds(steps["container"]["finished_at"])
     found["until launched"] = launched - began
-    found["launched until agent"] = min(_seconds(steps[kind]["started_at"]) for kind in ("content", "ide")) - launched
-    found["ide ready until running"] = _seconds(workspace["started_at"]) - _seconds(steps["ide"]["finished_at"])
+    found["launched until agent"] = min(seconds(steps[kind]["started_at"]) for kind in ("content", "ide")) - launched
+    found["ide ready until running"] = seconds(workspace["started_at"]) - seconds(steps["ide"]["finished_at"])
     return found
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
-
-
-def _until(platform: Platform, workspace_id: str, state: str) -> dict[str, Any]:
-    """The workspace as soon as it is in this state, from its stream of events: that is how the portal learns it."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", platform.port, timeout=_PATIENCE)) as connection:
-        headers = {
-            "Host": f"localhost:{platform.port}",
-            "Authorization": f"Bearer {platform.token}",
-            "Accept": "text/event-stream",
-        }
-        connection.request("GET", f"/api/v1/workspaces/{workspace_id}/events", headers=headers)
-        for line in connection.getresponse():
-            if not line.startswith(b'data: {"id": "'):
-                continue
-            workspace: dict[str, Any] = json.loads(line[6:])
-            if workspace["state"] == "failed":
-                raise RuntimeError(f"the workspace failed: {workspace['failure']}")
-            if workspace["state"] == state:
-                return workspace
-    raise RuntimeError(f"the stream ended before the workspace was {state}")
-
-
-def _open_editor(platform: Platform, slug: str) -> None:
-    """The editor's own page, through the gateway."""
-    connection = http.client.HTTPConnection("127.0.0.1", platform.port, timeout=_PATIENCE)
-    with contextlib.closing(connection):
-        headers = {"Host": f"{slug}.localhost:{platform.port}", "Authorization": f"Bearer {platform.token}"}
-        connection.request("GET", _OPEN, headers=headers)
-        answer = connection.getresponse()
-        page = answer.read()
-    if answer.status != 200 or b"workbench" not in page:
-        raise RuntimeError(f"the editor answered {answer.status}: {page[:200]!r}")
 
 
 def _bare(folder: Path, repository: Repository) -> dict[str, float]:

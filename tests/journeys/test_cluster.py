@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import secrets
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from playwright.sync_api import Page
 
 from tests.cluster import images, network, programs
 from tests.cluster.node import Node
-from tests.support.browser import expect
+from tests.support.browser import expect, picture
+from tests.support.cluster_platform import ClusterPlatform
 from tests.support.git_http import GitServer
-from tests.support.platform import Platform, free_port
 from tests.support.waiting import eventually
 
 pytestmark = [
@@ -27,59 +25,7 @@ pytestmark = [
 ]
 APP_ROW = '.explorer-folders-view .monaco-list-row:has-text("app.py")'
 PATIENCE = 180
-
-
-class ClusterPlatform(Platform):
-    """The platform on this machine, with its workspaces on the node."""
-
-    def __init__(self, node: Node, folder: Path, **options: Any) -> None:
-        self.node = node
-        self.tag = f"t{secrets.token_hex(4)}"
-        port = free_port()
-        here = {"networks": [f"{network.MACHINE}/32"]}
-        chosen = {
-            "kubeconfig": str(node.control_plane.kubeconfig),
-            "instance": self.tag,
-            "prefix": f"{self.tag}-",
-            "image": images.WORKSPACE,
-            "ide_image": images.IDE,
-            "platform_url": f"http://{network.MACHINE}:{port}",
-            "gateway": here,
-            "platform": here,
-            # The git server.
-            "allowed": here["networks"],
-            "closed": [network.PODS, network.SERVICES],
-            "volume_bytes": 2**30,
-            **options,
-        }
-        path = folder / f"{self.tag}.yaml"
-        path.write_text(yaml.safe_dump(chosen))
-        super().__init__(
-            SLIPWAY_RUNTIME="k8s",
-            SLIPWAY_KUBERNETES_OPTIONS=str(path),
-            SLIPWAY_AGENTS_LISTEN=f"{network.MACHINE}:{port}",
-            SLIPWAY_OPERATOR_LISTEN=f"127.0.0.1:{free_port()}",
-        )
-
-    def inside(self, slug: str, command: str) -> str:
-        """What a shell in the workspace's pod prints."""
-        name = f"{self.tag}-{slug}"
-        return self.node.control_plane.kubectl("exec", name, "--namespace", name, "--", "sh", "-c", command)
-
-    def pods(self) -> list[dict[str, Any]]:
-        """All pods of this platform's workspaces."""
-        chosen = f"slipway.dev/instance={self.tag}"
-        found = self.node.control_plane.kubectl(
-            "get", "pods", "--all-namespaces", "--selector", chosen, "--output", "json"
-        )
-        return list(json.loads(found)["items"])
-
-    def close(self) -> None:
-        """End the workspaces, the platform, and what is left of them in the cluster."""
-        super().close()
-        self.node.control_plane.kubectl(
-            "delete", "namespace", "--selector", f"slipway.dev/instance={self.tag}", "--wait=false"
-        )
+SLOW = "registry.example.com"
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +95,27 @@ def test_from_the_api_to_vs_code_and_back(platform: ClusterPlatform, repository:
     assert "1000" in platform.inside(slug, "cat ~/rocket/typed.txt")
     [pod] = platform.pods()
     assert pod["metadata"]["labels"]["slipway.dev/run"] == "2"
+
+
+@pytest.fixture
+def slow_registry(node: Node) -> Iterator[str]:
+    """A registry that takes connections and never answers."""
+    with socket.create_server((network.MACHINE, 0)) as server:
+        node.add_registry(SLOW, f"http://{network.MACHINE}:{server.getsockname()[1]}")
+        yield SLOW
+
+
+@pytest.mark.parametrize(
+    "platform", [{"delivery": "image_volume", "image": f"{SLOW}/workspace:1"}], ids=["fetched"], indirect=True
+)
+def test_a_start_that_waits_says_so_in_the_clusters_words(
+    platform: ClusterPlatform, slow_registry: str, repository: str, page: Page
+) -> None:
+    page.goto(platform.manage("sign_in_link"))
+    slug = platform.create(repository, name="Moon shot")["slug"]
+    page.goto(f"{platform.url}/workspaces/{slug}/start")
+    expect(page.get_by_text(f'Pulling image "{slow_registry}/workspace:1"').first).to_be_visible(timeout=60_000)
+    picture(page, "start-cluster")
 
 
 def test_nothing_is_lost_whatever_dies(platform: ClusterPlatform, repository: str) -> None:

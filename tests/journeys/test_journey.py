@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.conftest import ROOT
-from tests.support.browser import expect
+from tests.support.browser import expect, picture
 from tests.support.platform import Platform
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.ide, pytest.mark.timeout(300)]
 
 APP_ROW = '.explorer-folders-view .monaco-list-row:has-text("app.py")'
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep a screenshot for the docs, where SLIPWAY_TEST_SCREENSHOTS asks for it."""
-    if os.environ.get("SLIPWAY_TEST_SCREENSHOTS"):
-        (ROOT / "docs" / "screenshots").mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=ROOT / "docs" / "screenshots" / f"{name}.png")
 
 
 def open_file_and_type_in_the_terminal(page: Page, checkout: Path) -> None:

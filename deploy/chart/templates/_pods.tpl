@@ -1,3 +1,8 @@
+{{/* The class of the platform's pods: a policy cannot be changed in a class that is there, so each has its own name. */}}
+{{- define "slipway.platformPriority" -}}
+{{ include "slipway.clusterName" . }}-platform{{ if not .Values.priorities.preempt }}-nonpreempting{{ end }}
+{{- end }}
+
 {{/* What all pods share. A list of the context, the component, and whether it talks to the API server. */}}
 {{- define "slipway.pod" -}}
 {{- $root := index . 0 }}
@@ -12,7 +17,7 @@ securityContext:
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile: {type: RuntimeDefault}
 {{- if and $root.Values.priorities.create (eq $root.Values.workspaces.layout "own") }}
-priorityClassName: {{ include "slipway.clusterName" $root }}-platform
+priorityClassName: {{ include "slipway.platformPriority" $root }}
 {{- else if $root.Values.priorities.platform }}
 priorityClassName: {{ $root.Values.priorities.platform }}
 {{- end }}

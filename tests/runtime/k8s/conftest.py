@@ -61,12 +61,12 @@ class Stage:
     def get(self, kind: str, suffix: str = "") -> dict[str, Any]:
         return self.cluster.get(kind, f"{self.prefix}demo{suffix}", f"{self.prefix}demo")
 
-    def bind(self, node: str = "nobody") -> None:
-        """Put the pod on a node that nobody runs: from now on only a kubelet may say that it ended."""
-        name = f"{self.prefix}demo"
+    def bind(self, node: str = "nobody", *, suffix: str = "") -> None:
+        """Put the pod, or a job, on a node that nobody runs: from now on only a kubelet may say that it ended."""
+        space, name = f"{self.prefix}demo", f"{self.prefix}demo{suffix}"
         target = {"apiVersion": "v1", "kind": "Node", "name": node}
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-        path = f"/api/v1/namespaces/{name}/pods/{name}/binding"
+        path = f"/api/v1/namespaces/{space}/pods/{name}/binding"
         self.cluster.kubectl("create", "--raw", path, "-f", "-", text=json.dumps(binding))
 
     def say(self, **status: Any) -> None:

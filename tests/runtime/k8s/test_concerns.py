@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from workspaces.runtime.k8s import K8sConfig
-from workspaces.runtime.k8s.concerns import workspace_of
+from workspaces.runtime.k8s.concerns import is_busy_job, workspace_of
 from workspaces.runtime.k8s.operations import lease_namespace, selections
 
 OWN = K8sConfig(image="i", instance="mine", prefix="ws-")
@@ -28,6 +28,8 @@ def _event(kind: str, namespace: str, name: str) -> dict[str, Any]:
         ({**OURS, "slipway.dev/workspace": "../demo"}, None),
         ({"slipway.dev/workspace": "demo"}, None),
         ({"slipway.dev/instance": "mine"}, None),
+        ({"slipway.dev/instance": "mine", "slipway.dev/job": "demo"}, "demo"),
+        ({"slipway.dev/job": "demo"}, None),
         ({}, None),
         (None, None),
     ],
@@ -62,12 +64,39 @@ def test_events_are_known_by_what_they_are_about(
     assert workspace_of(config, "Event", event) == expected
 
 
+@pytest.mark.parametrize(
+    ("labels", "phase", "going", "expected"),
+    [
+        ({"slipway.dev/job": "demo"}, "Pending", {}, True),
+        ({"slipway.dev/job": "demo"}, "Running", {}, True),
+        ({"slipway.dev/job": "demo"}, "Running", {"deletionTimestamp": "2026-11-24T12:00:00Z"}, False),
+        ({"slipway.dev/job": "demo"}, "Succeeded", {}, False),
+        ({"slipway.dev/job": "demo"}, "Failed", {}, False),
+        (OURS, "Running", {}, False),
+        (None, "Running", {}, False),
+    ],
+)
+def test_a_job_has_nothing_to_say_before_its_end(
+    labels: dict[str, str] | None, phase: str, going: dict[str, str], expected: bool
+) -> None:
+    found = {"metadata": {"name": "x", "labels": labels, **going}, "status": {"phase": phase}}
+    assert is_busy_job("Pod", found) is expected
+    assert not is_busy_job("PersistentVolumeClaim", found)
+
+
 def test_a_shared_namespace_is_all_that_is_looked_at() -> None:
     assert {selection.kind for selection in selections(OWN)} == {"Pod", "PersistentVolumeClaim", "Event", "Namespace"}
     assert {selection.namespace for selection in selections(OWN)} == {""}
     assert {selection.kind for selection in selections(SHARED)} == {"Pod", "PersistentVolumeClaim", "Event"}
     assert {selection.namespace for selection in selections(SHARED)} == {"all"}
     assert all(selection.labels for selection in selections(OWN) if selection.kind != "Event")
+
+
+@pytest.mark.parametrize("config", [OWN, SHARED])
+def test_jobs_are_looked_at_as_well_as_runs(config: K8sConfig) -> None:
+    (pods,) = (selection for selection in selections(config) if selection.kind == "Pod")
+    # A selector can ask for one label or for both, not for one of two.
+    assert pods.labels == "slipway.dev/instance=mine"
 
 
 def test_where_the_lease_is() -> None:

@@ -12,6 +12,7 @@ import pytest
 from accounts.models import User
 from tests.runtime.k8s.conftest import Stage
 from tests.runtime.k8s.crew import Process, Relay, Threaded
+from tests.runtime.k8s.test_copies import Copier
 from tests.support.queue import asked, empty
 from tests.support.waiting import eventually
 from workspaces.models import Workspace
@@ -108,6 +109,19 @@ def test_what_happens_to_a_pod_is_looked_at(stage: Stage, demo: Workspace, hire:
 def test_what_is_said_of_a_volume_is_looked_at(stage: Stage, demo: Workspace, hire: Hire) -> None:
     _settled(hire())
     _say(stage, "ProvisioningFailed")
+    eventually(lambda: _nudged(demo))
+
+
+def test_the_end_of_a_job_is_looked_at(stage: Stage, owner: User, workspace_factory: Factory, hire: Hire) -> None:
+    copier = Copier(stage.cluster, stage.values)
+    runtime = copier.copying()
+    copier.volume(runtime)
+    copier.save(runtime)
+    copier.bind(suffix="-save-one")  # So that the scheduler has nothing to say of it.
+    # Of one in the midst of its start, the look at everything says nothing.
+    demo = workspace_factory(owner, slug="demo", state="starting", run=1, launched_run=1)
+    _settled(hire())
+    copier.end_job("save-one", copier.done())
     eventually(lambda: _nudged(demo))
 
 

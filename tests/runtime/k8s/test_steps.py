@@ -12,6 +12,7 @@ from workspaces.runtime.port import Step
 CREATED, BOUND, READY, PULLED, BEGAN = (f"2026-11-24T06:00:0{second}Z" for second in range(5))
 SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": BOUND}
 SANDBOX = {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": READY}
+OWN = "spec.containers{workspace}"
 NO_ROOM = {
     "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
     "message": "0/3 nodes are available: 3 Insufficient memory.",
@@ -25,12 +26,14 @@ def pod(*conditions: dict[str, Any], phase: str = "Pending", **state: Any) -> di
     return {"metadata": {"name": "ws-demo", "uid": "u1", "creationTimestamp": CREATED}, "status": status}
 
 
-def event(reason: str, message: str = "", *, uid: str = "u1", kind: str = "Pod", at: str = PULLED) -> dict[str, Any]:
+def event(
+    reason: str, message: str = "", *, uid: str = "u1", kind: str = "Pod", at: str = PULLED, part: str = OWN
+) -> dict[str, Any]:
     return {
         "reason": reason,
         "message": message,
         "lastTimestamp": at,
-        "involvedObject": {"kind": kind, "uid": uid, "name": "ws-demo"},
+        "involvedObject": {"kind": kind, "uid": uid, "name": "ws-demo", "fieldPath": part},
     }
 
 
@@ -44,6 +47,16 @@ PATHS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[str]]] = {
     "has a node": (pod(SCHEDULED), [], ["done", "running", "waiting", "waiting"]),
     "has its volume": (pod(SCHEDULED, SANDBOX), [], ["done", "done", "running", "waiting"]),
     "pulls": (pod(SCHEDULED, SANDBOX), [event("Pulling")], ["done", "done", "running", "waiting"]),
+    "pulls, and its node says nothing else meanwhile": (
+        pod(SCHEDULED), [event("Pulling")], ["done", "done", "running", "waiting"],
+    ),
+    "pulls, and has the IDE's image": (
+        pod(SCHEDULED), [event("Pulling"), event("Pulled", part="")], ["done", "done", "running", "waiting"],
+    ),
+    "has copied the IDE": (
+        pod(SCHEDULED, SANDBOX), [event("Pulled", part="spec.initContainers{ide}")],
+        ["done", "done", "running", "waiting"],
+    ),
     "has its image": (pod(SCHEDULED, SANDBOX), [event("Pulled")], ["done", "done", "done", "running"]),
     "runs": (
         pod(SCHEDULED, SANDBOX, phase="Running", running={"startedAt": BEGAN}), [], ["done", "done", "done", "done"]

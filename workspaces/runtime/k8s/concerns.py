@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from workspaces.runtime.errors import PlatformFault
+from workspaces.runtime.k8s import podstatus
 from workspaces.runtime.k8s.client import Object
 from workspaces.runtime.k8s.config import K8sConfig
-from workspaces.runtime.k8s.names import INSTANCE, WORKSPACE
+from workspaces.runtime.k8s.names import INSTANCE, JOB, WORKSPACE
 from workspaces.runtime.names import checked
 
 # What the object itself says as well, at the same moment: a start has eight such events, and each look costs requests.
@@ -16,7 +17,7 @@ _TOLD_OF = {"Pod", "PersistentVolumeClaim"}
 
 
 def workspace_of(config: K8sConfig, kind: str, found: Object) -> str | None:
-    """The workspace that an object belongs to, or that an Event is about; None where that is none of ours.
+    """The workspace that an object belongs to, a job works for, or an Event is about; None where that is none of ours.
 
     Events carry no labels, so they are known by the names of what they are about. Another installation that has the
     same prefix is told apart only by whoever knows the workspaces: none of ours has such a name.
@@ -25,7 +26,19 @@ def workspace_of(config: K8sConfig, kind: str, found: Object) -> str | None:
         told = found.get("reason") in _TOLD_TWICE
         return None if told else _of_event(config, found.get("involvedObject") or {})
     labels = found["metadata"].get("labels") or {}
-    return _valid(labels.get(WORKSPACE, "")) if labels.get(INSTANCE) == config.instance else None
+    name = labels.get(WORKSPACE) or labels.get(JOB, "")
+    return _valid(name) if labels.get(INSTANCE) == config.instance else None
+
+
+def is_busy_job(kind: str, found: Object) -> bool:
+    """Whether an object is a job that has not ended and is not being ended: it has nothing to say yet."""
+    meta = found["metadata"]
+    return (
+        kind == "Pod"
+        and JOB in (meta.get("labels") or {})
+        and "deletionTimestamp" not in meta
+        and not podstatus.is_over(found.get("status", {}))
+    )
 
 
 def _of_event(config: K8sConfig, about: Object) -> str | None:

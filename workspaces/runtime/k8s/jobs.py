@@ -29,7 +29,6 @@ from workspaces.runtime.port import Copying, CopyState, Limits
 log = structlog.get_logger(__name__)
 
 _POD = "Pod"
-_ENDED = {"Succeeded", "Failed"}
 # What a workspace's owner can change; the rest is the cluster's affair.
 _OWNERS = {"volume_unreadable"}
 _CODE = re.compile(r"[a-z][a-z_]{2,40}")
@@ -152,7 +151,7 @@ def _at_most(limits: Limits, most: Mapping[str, str]) -> Limits:
 
 def is_over(pod: Object) -> bool:
     """Whether a job has ended, so that nothing of it reads or writes any more."""
-    return pod.get("status", {}).get("phase") in _ENDED
+    return podstatus.is_over(pod.get("status", {}))
 
 
 def _outcome(pod: Object) -> Outcome:

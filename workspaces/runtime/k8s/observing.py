@@ -17,7 +17,6 @@ from workspaces.runtime.port import Observation, Presence
 Object = dict[str, Any]
 
 RESTART_TO_APPLY = "restart_to_apply"
-_ENDED = {"Succeeded", "Failed"}
 # What the node says when a container cannot be made, and what that means here.
 _NEVER = {
     "InvalidImageName": "image_invalid",
@@ -70,7 +69,7 @@ def is_starting(pod: Object) -> bool:
 
 def _presence(pod: Object) -> tuple[Presence, str]:
     meta, status = pod["metadata"], pod.get("status", {})
-    if status.get("phase") in _ENDED:
+    if podstatus.is_over(status):
         return Presence.EXITED, _why_ended(status)
     if node_is_lost(pod):
         return Presence.UNKNOWN, "node_lost"

@@ -10,11 +10,11 @@ from pathlib import Path
 import structlog
 
 from workspaces.runtime.k8s.client import Cluster, Object, Refusal, Timeouts
-from workspaces.runtime.k8s.concerns import workspace_of
+from workspaces.runtime.k8s.concerns import is_busy_job, workspace_of
 from workspaces.runtime.k8s.config import K8sConfig
 from workspaces.runtime.k8s.lease import Leadership
 from workspaces.runtime.k8s.leftovers import Keeper, Leftovers
-from workspaces.runtime.k8s.names import selector
+from workspaces.runtime.k8s.names import INSTANCE, selector
 from workspaces.runtime.k8s.watching import DEAF_AFTER, SILENCE, RelistReason, Selection, Watch
 from workspaces.runtime.operating import Found, Told, WatchState
 
@@ -155,20 +155,21 @@ class K8sOperations:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Concern:
-    """Whether an object of a kind is about a workspace."""
+    """Whether an object of a kind is about a workspace, and says something that its worker may wait for."""
 
     config: K8sConfig
     kind: str
 
     def __call__(self, found: Object) -> bool:
-        return workspace_of(self.config, self.kind, found) is not None
+        return workspace_of(self.config, self.kind, found) is not None and not is_busy_job(self.kind, found)
 
 
 def selections(config: K8sConfig) -> list[Selection]:
     """What is watched. A shared namespace is its admin's, and not looked at itself."""
     ours = selector(config)
     chosen = [
-        Selection("Pod", config.namespace, labels=ours),
+        # Jobs too, which have another label in the place of the workspace's.
+        Selection("Pod", config.namespace, labels=f"{INSTANCE}={config.instance}"),
         Selection("PersistentVolumeClaim", config.namespace, labels=ours),
         Selection("Event", config.namespace),
     ]

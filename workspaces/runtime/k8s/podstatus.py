@@ -30,6 +30,11 @@ def state(container: Object, word: str) -> Object:
     return container.get("state", {}).get(word) or {}
 
 
+def is_over(status: Object) -> bool:
+    """Whether all containers have ended for good."""
+    return status.get("phase") in {"Succeeded", "Failed"}
+
+
 def time(text: str | None) -> datetime | None:
     """A time as the API server writes it (RFC 3339)."""
     return datetime.fromisoformat(text) if text else None

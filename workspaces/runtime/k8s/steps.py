@@ -11,11 +11,13 @@ from datetime import datetime
 from typing import Any
 
 from workspaces.runtime.k8s import podstatus
+from workspaces.runtime.k8s.names import CONTAINER
 from workspaces.runtime.port import Step
 
 Object = dict[str, Any]
 
 _LONGEST = 600
+_OWN_IMAGE = f"spec.containers{{{CONTAINER}}}"
 _IMAGE_WORDS = {
     "image_missing": (
         "The workspace's image does not exist.",
@@ -79,13 +81,11 @@ def _scheduled(pod: Object, status: Object, latest: Mapping[str, Object]) -> Ste
 
 def _volume(scheduled: Step, status: Object, latest: Mapping[str, Object]) -> Step:
     ready = podstatus.condition(status, "PodReadyToStartContainers")
-    if ready.get("status") == "True" or _any_container_began(status):
-        return Step(
-            "volume",
-            "done",
-            started_at=scheduled.finished_at,
-            finished_at=podstatus.time(ready.get("lastTransitionTime")),
-        )
+    # Images come after volumes; while it fetches one, the kubelet says nothing new of the pod.
+    fetching = latest.get("Pulling") or latest.get("Pulled")
+    if ready.get("status") == "True" or fetching or _any_container_began(status):
+        finished = podstatus.time(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None
+        return Step("volume", "done", started_at=scheduled.finished_at, finished_at=finished or _event_time(fetching))
     trouble = next((latest[reason] for reason in _STORAGE if reason in latest), None)
     if trouble is not None:
         return Step(
@@ -150,10 +150,16 @@ def _latest(events: Iterable[Object], uid: str) -> dict[str, Object]:
         event
         for event in events
         if event.get("involvedObject", {}).get("kind") != "Pod" or event["involvedObject"].get("uid") == uid
+        if not _is_of_another_image(event)
     )
     for event in sorted(about_us, key=lambda one: _when(one) or ""):
         found[str(event.get("reason", ""))] = event
     return found
+
+
+def _is_of_another_image(event: Object) -> bool:
+    """Whether it tells that an image is there which is not the workspace's: the IDE's, mounted or copied from."""
+    return event.get("reason") == "Pulled" and event["involvedObject"].get("fieldPath") != _OWN_IMAGE
 
 
 def _when(event: Object) -> str | None:
