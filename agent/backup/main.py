@@ -109,13 +109,20 @@ def restore(options: argparse.Namespace, log: Log) -> dict[str, Any]:
 
 
 def forget(options: argparse.Namespace, log: Log) -> dict[str, Any]:
-    """Make the registry forget a backup. Forgotten already is fine."""
-    name, digest = split_reference(options.reference)
-    repository = _repository(name, options, log)
+    """Make the registry forget a backup, by its reference or its key. Forgotten already is fine."""
+    if options.reference:
+        name, digest = split_reference(options.reference)
+        repository = _repository(name, options, log)
+    else:
+        repository = _repository(options.repository, options, log)
+        backup = artifact.find(repository, options.key)
+        if backup is None:
+            return {}
+        digest = backup.digest
     repository.delete_manifest(digest)
     if repository.manifest(digest) is not None:
         raise Problem("registry_keeps", "The registry still has the backup.", "Ask the operator.", temporary=True)
-    return {"reference": options.reference}
+    return {"reference": f"{repository.name}@{digest}"}
 
 
 def _repository(name: str, options: argparse.Namespace, log: Log) -> Repository:
@@ -175,6 +182,9 @@ def _parser() -> argparse.ArgumentParser:
     restoring.add_argument("--root", type=Path, required=True, help="an empty folder")
     restoring.set_defaults(act=restore)
     forgetting = commands.add_parser("forget", help=forget.__doc__)
-    forgetting.add_argument("--reference", required=True, help="the repository, @, and the digest")
+    which = forgetting.add_mutually_exclusive_group(required=True)
+    which.add_argument("--reference", help="the repository, @, and the digest")
+    which.add_argument("--key", help="the key that it was saved under, where nobody knows whether it was")
+    forgetting.add_argument("--repository", default="", help="with --key: such as registry.example/backups/demo")
     forgetting.set_defaults(act=forget)
     return parser

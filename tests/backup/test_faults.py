@@ -168,6 +168,15 @@ def test_forgetting_twice_is_fine_and_what_is_forgotten_cannot_be_restored(bad: 
     assert list((bad.folder / "back").iterdir()) == []
 
 
+def test_what_was_perhaps_saved_is_forgotten_by_its_key(bad: Jobs) -> None:
+    reference, other = bad.save().result["reference"], bad.save(key="two").result["reference"]
+    for _ in range(2):
+        done = bad.run("forget", "--repository", f"{bad.host}/backups/demo", "--key", "one")
+        assert done.code == 0, done.log
+    assert bad.restore(reference, bad.folder / "back").result["code"] == "backup_missing"
+    assert bad.restore(other, bad.folder / "back").code == 0
+
+
 @pytest.mark.parametrize("lock", ["basic", "token"])
 def test_a_registry_with_a_lock(tmp_path: Path, lock: registries.Lock) -> None:
     (tmp_path / "volume").mkdir()

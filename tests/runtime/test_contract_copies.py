@@ -61,6 +61,11 @@ def refuses(rig: Rig) -> None:
         rig.runtime.snapshot("demo", key="one", created=NOW)
     with pytest.raises(SnapshotsUnavailable):
         rig.runtime.restore("demo", SnapshotRef("fake", "demo/one"))
+    with pytest.raises(SnapshotsUnavailable):
+        rig.runtime.call_off_snapshot("demo", key="one")
+    with pytest.raises(SnapshotsUnavailable):
+        rig.runtime.free_volume("demo", volume="any")
+    assert [entry.name for entry in rig.runtime.list()] == ["demo"]
 
 
 def test_a_copy_outlives_its_volume_and_makes_it_anew(rig: Rig) -> None:
@@ -82,3 +87,45 @@ def test_a_copy_outlives_its_volume_and_makes_it_anew(rig: Rig) -> None:
         rig.runtime.snapshot("demo", key="three", created=NOW)
     for _ in range(2):
         assert until_done(lambda: rig.runtime.forget_snapshot("demo", found)).state is CopyState.ABSENT
+
+
+def freed(rig: Rig, volume: str) -> None:
+    assert until_done(lambda: rig.runtime.free_volume("demo", volume=volume)).state is CopyState.ABSENT
+
+
+def test_only_the_volume_that_was_copied_is_freed(rig: Rig) -> None:
+    rig.runtime.ensure_volume("demo")
+    made = until_done(lambda: rig.runtime.snapshot("demo", key="one", created=NOW))
+    found = saved(rig)
+    assert made.snapshot == found
+    assert made.volume
+    with pytest.raises(VolumeExists) as caught:
+        rig.runtime.restore("demo", found)
+    assert caught.value.volume == made.volume
+    freed(rig, "another")
+    assert [entry.has_volume for entry in rig.runtime.list()] == [True]
+    for _ in range(2):
+        freed(rig, made.volume)
+    assert rig.runtime.list() == []
+    assert until_done(lambda: rig.runtime.restore("demo", found)).state is CopyState.PRESENT
+    # Who comes late must not meet what was made since.
+    freed(rig, made.volume)
+    assert [entry.has_volume for entry in rig.runtime.list()] == [True]
+    again = until_done(lambda: rig.runtime.snapshot("demo", key="two", created=NOW)).volume
+    assert again not in {"", made.volume}
+    rig.start(run=2)
+    with pytest.raises(VolumeInUse):
+        rig.runtime.free_volume("demo", volume=again)
+    freed(rig, made.volume)
+
+
+def test_a_copy_that_nobody_saw_can_be_called_off(rig: Rig) -> None:
+    rig.runtime.ensure_volume("demo")
+    found = saved(rig)
+    rig.runtime.snapshot("demo", key="two", created=NOW)
+    for key in ("one", "two", "never"):
+        for _ in range(2):
+            done = until_done(lambda key=key: rig.runtime.call_off_snapshot("demo", key=key))  # type: ignore[misc]
+            assert done.state is CopyState.ABSENT
+    rig.runtime.destroy_volume("demo")
+    assert until_done(lambda: rig.runtime.restore("demo", found)).state is CopyState.FAILED

@@ -62,15 +62,21 @@ class VolumeInUse(PlatformFault):
 
 
 class VolumeExists(PlatformFault):
-    """There are files where a copy should be restored to."""
+    """There are files where a copy should be restored to.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: the workspace's.
+        volume: which volume that is; see `Runtime.free_volume`.
+    """
+
+    def __init__(self, name: str, volume: str) -> None:
         super().__init__(
             "volume_exists",
             "The workspace has storage already. Nothing in it was touched.",
             "Restore into a new workspace, or delete this one's storage first.",
             log_text=f"{name} has a volume that was not made from this snapshot",
         )
+        self.volume = volume
 
 
 class VolumeRestoring(ClusterFault):

@@ -13,6 +13,7 @@ import json
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,7 +115,7 @@ class FakeRuntime:
     def ensure_volume(self, name: str) -> None:
         """See the port."""
         with self._state("ensure_volume", name) as state:
-            state.setdefault(name, {"run": None, "logs": {}})
+            state.setdefault(name, self._new_volume())
 
     def ensure_run(self, spec: RunSpec) -> Observation:
         """See the port. The volume must be there."""
@@ -186,6 +187,26 @@ class FakeRuntime:
                 )
             state.pop(name, None)
 
+    def free_volume(self, name: str, *, volume: str) -> Copying:
+        """See the port."""
+        with self._copying("free_volume", name) as state:
+            entry = state.get(name)
+            if entry is not None and entry["volume"] == volume:
+                if entry["run"] is not None:
+                    raise VolumeInUse(name)
+                del state[name]
+            return Copying(CopyState.ABSENT)
+
+    def write(self, name: str, text: str) -> None:
+        """Let the workspace's volume hold this, as if its owner had typed it."""
+        with self._state("write", name) as state:
+            state[name]["text"] = text
+
+    def read(self, name: str) -> str:
+        """What the workspace's volume holds."""
+        with self._state("read", name) as state:
+            return str(state[name]["text"])
+
     def list(self) -> list[Listed]:
         """See the port."""
         with self._state("list", None) as state:
@@ -225,17 +246,17 @@ class FakeRuntime:
                     raise VolumeInUse(name)
                 if (ended := self._copied(entry, reference)) is not None:
                     return ended
-                kept[reference] = {"created": created.isoformat()}
-            return Copying(CopyState.PRESENT, SnapshotRef("fake", reference))
+                kept[reference] = {"created": created.isoformat(), "text": entry["text"], "volume": entry["volume"]}
+            return Copying(CopyState.PRESENT, SnapshotRef("fake", reference), volume=kept[reference]["volume"])
 
     def restore(self, name: str, snapshot: SnapshotRef) -> Copying:
         """See the port."""
         with self._copying("restore", name) as state:
             entry = state.get(name)
             if entry is None:
-                entry = state[name] = {"run": None, "logs": {}, "made_from": snapshot.reference}
+                entry = state[name] = {**self._new_volume(), "made_from": snapshot.reference}
             elif entry.get("made_from") != snapshot.reference:
-                raise VolumeExists(name)
+                raise VolumeExists(name, entry["volume"])
             if entry.get("restored"):
                 return Copying(CopyState.PRESENT, snapshot)
             if (ended := self._copied(entry, snapshot.reference)) is not None:
@@ -243,7 +264,7 @@ class FakeRuntime:
             if snapshot.reference not in state.get(_SNAPSHOTS, {}):
                 missing = ClusterFault("backup_missing", "There is no such copy.", "Choose another.", temporary=False)
                 return Copying(CopyState.FAILED, failure=missing)
-            entry["restored"] = True
+            entry |= {"restored": True, "text": state[_SNAPSHOTS][snapshot.reference]["text"]}
             return Copying(CopyState.PRESENT, snapshot)
 
     def forget_snapshot(self, name: str, snapshot: SnapshotRef) -> Copying:
@@ -252,11 +273,24 @@ class FakeRuntime:
             state.get(_SNAPSHOTS, {}).pop(snapshot.reference, None)
             return Copying(CopyState.ABSENT)
 
+    def call_off_snapshot(self, name: str, *, key: str) -> Copying:
+        """See the port."""
+        with self._copying("call_off_snapshot", name) as state:
+            reference = f"{name}/{checked_key(key)}"
+            state.get(_SNAPSHOTS, {}).pop(reference, None)
+            if state.get(name, {}).get("copy", {}).get("of") == reference:
+                del state[name]["copy"]
+            return Copying(CopyState.ABSENT)
+
     def resize_volume(self, name: str) -> None:
         """See the port."""
         with self._state("resize_volume", name) as state:
             if name not in state:
                 raise VolumeMissing(name)
+
+    @staticmethod
+    def _new_volume() -> dict[str, Any]:
+        return {"run": None, "logs": {}, "volume": uuid.uuid4().hex, "text": ""}
 
     @contextlib.contextmanager
     def _copying(self, operation: str, name: str) -> Iterator[State]:

@@ -192,18 +192,20 @@ class Copying:
         snapshot: when present.
         failure: when failed; its `temporary` says whether another attempt makes sense.
         message: what is waited for, where the runtime can tell; for people.
+        volume: of `snapshot`, when present: names the very volume that was copied, and no other that is ever made.
     """
 
     state: CopyState
     snapshot: SnapshotRef | None = None
     failure: Failure | None = None
     message: str = ""
+    volume: str = ""
 
 
 class Runtime(Protocol):
     """A place where workspaces run. Raises only `kernel.errors.Failure` (see `workspaces.runtime.errors`).
 
-    `pace` says how often it has to be asked. Where `keeps_snapshots` is False, whatever copies volumes raises
+    `pace` says how often it has to be asked. Where `keeps_snapshots` is False, whatever has to do with copies raises
     SnapshotsUnavailable.
 
     Whatever changes a workspace may raise the temporary ClusterFault("runtime_busy"): somebody else is at work on it,
@@ -264,6 +266,20 @@ class Runtime(Protocol):
         """
         ...
 
+    def free_volume(self, name: str, *, volume: str) -> Copying:
+        """Delete one volume of the workspace and nothing else, because there is a copy; absent once it is gone.
+
+        Another volume than this one is left alone, and this one counts as gone then: a caller that comes late must not
+        meet what was made since.
+
+        Args:
+            volume: as `snapshot` or VolumeExists named it.
+
+        Raises:
+            VolumeInUse: a run is there that was not destroyed.
+        """
+        ...
+
     def list(self) -> list[Listed]:
         """Everything this runtime knows, to find what nobody remembers."""
         ...
@@ -277,7 +293,7 @@ class Runtime(Protocol):
 
     @property
     def keeps_snapshots(self) -> bool:
-        """Whether `snapshot`, `restore` and `forget_snapshot` can be used, as the settings say."""
+        """Whether volumes can be copied, as the settings say."""
         ...
 
     def snapshot(self, name: str, *, key: str, created: datetime) -> Copying:
@@ -302,7 +318,7 @@ class Runtime(Protocol):
         A volume that `restore` made from this copy counts as done, whatever has been written to it since.
 
         Raises:
-            VolumeExists: there is another volume already. It is never written over.
+            VolumeExists: there is another volume already, which it names. It is never written over.
         """
         ...
 
@@ -310,6 +326,13 @@ class Runtime(Protocol):
         """Delete a copy for good; absent when that is done. `destroy_volume` leaves copies alone.
 
         After a restore, only once the workspace has run: storage may fill a volume from the copy when it is first used.
+        """
+        ...
+
+    def call_off_snapshot(self, name: str, *, key: str) -> Copying:
+        """End a snapshot that may be under way, and delete what it may have made; absent when that is done.
+
+        For who has no SnapshotRef, because the snapshot was never seen to be present. The key is spent after that.
         """
         ...
 

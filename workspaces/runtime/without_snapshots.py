@@ -29,5 +29,13 @@ class WithoutSnapshots:
         """See the port."""
         raise SnapshotsUnavailable(f"forget {snapshot.reference} of {name}")
 
+    def call_off_snapshot(self, name: str, *, key: str) -> NoReturn:
+        """See the port."""
+        raise SnapshotsUnavailable(f"call off {key} of {name}")
+
+    def free_volume(self, name: str, *, volume: str) -> NoReturn:
+        """See the port."""
+        raise SnapshotsUnavailable(f"free {volume} of {name}")
+
     def resize_volume(self, name: str) -> None:
         """See the port. Here a volume is as large as its disk."""

@@ -23,7 +23,7 @@ _PATIENCE = 120
 _REPEATED = frozenset(
     {
         *("ensure_volume", "ensure_run", "stop", "destroy_run", "destroy_volume", "resize_volume"),
-        *("snapshot", "restore", "forget_snapshot"),
+        *("snapshot", "restore", "forget_snapshot", "call_off_snapshot", "free_volume"),
     }
 )
 

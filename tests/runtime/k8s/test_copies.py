@@ -101,7 +101,9 @@ def test_a_copy_is_made_by_a_job_behind_walls_of_its_own(copier: Copier, tmp_pat
     assert [(one.name, one.has_volume, str(one.presence)) for one in runtime.list()] == [("demo", True, "absent")]
     copier.end_job("save-one", copier.done())
     for _ in range(2):
-        assert copier.save(copier.copying()) == Copying(CopyState.PRESENT, copier.made)
+        seen = copier.save(copier.copying())
+        claim = copier.get("persistentvolumeclaim")["metadata"]["uid"]
+        assert seen == Copying(CopyState.PRESENT, copier.made, volume=claim)
     assert copier.get("secret", "-registry") == {}
 
 
@@ -278,3 +280,35 @@ def test_without_settings_there_are_no_copies(copier: Copier) -> None:
     copier.volume(other)
     with pytest.raises(SnapshotsUnavailable):
         other.snapshot("demo", key="one", created=NOW)
+
+
+def test_a_copy_is_called_off_before_it_is_forgotten(copier: Copier) -> None:
+    runtime = copier.copying()
+    copier.volume(runtime)
+    copier.save(runtime)
+    assert patiently(lambda: runtime.call_off_snapshot("demo", key="one")).state is CopyState.RUNNING
+    eventually(lambda: not copier.job("save-one"))
+    assert patiently(lambda: runtime.call_off_snapshot("demo", key="one")).state is CopyState.RUNNING
+    (container,) = copier.job("forget-one")["spec"]["containers"]
+    words = container["command"]
+    assert words[words.index("forget") :] == ["forget", "--repository", copier.repository, "--key", "one"]
+    copier.end_job("forget-one", {"state": "done"})
+    for _ in range(2):
+        assert patiently(lambda: runtime.call_off_snapshot("demo", key="one")).state is CopyState.ABSENT
+
+
+def test_only_the_claim_that_was_copied_is_freed_and_its_place_stays(copier: Copier) -> None:
+    runtime = copier.copying()
+    copier.volume(runtime)
+    uid = str(copier.get("persistentvolumeclaim")["metadata"]["uid"])
+    assert runtime.free_volume("demo", volume="another").state is CopyState.ABSENT
+    assert copier.get("persistentvolumeclaim")
+    assert patiently(lambda: runtime.free_volume("demo", volume=uid)).state is CopyState.RUNNING
+    eventually(lambda: runtime.free_volume("demo", volume=uid).state is CopyState.ABSENT)
+    assert "deletionTimestamp" not in copier.cluster.get("namespace", f"{copier.prefix}demo")["metadata"]
+    copier.start(runtime)
+    assert runtime.free_volume("demo", volume=uid).state is CopyState.ABSENT
+    newer = str(copier.get("persistentvolumeclaim")["metadata"]["uid"])
+    with pytest.raises(VolumeInUse):
+        runtime.free_volume("demo", volume=newer)
+    assert "deletionTimestamp" not in copier.get("persistentvolumeclaim")["metadata"]

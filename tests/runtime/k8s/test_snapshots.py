@@ -96,7 +96,10 @@ def test_a_copy_counts_when_the_storage_says_that_it_can_be_used(storage: Storag
     )  # fmt: skip
     storage.tell("one", readyToUse=True, restoreSize="10Gi", error=None)
     reference = SnapshotRef("csi", f"{storage.prefix}demo/{storage.prefix}demo-one", size=10 * 2**30)
-    assert storage.save(runtime) == Copying(CopyState.PRESENT, reference)
+    claim = storage.get("persistentvolumeclaim")["metadata"]["uid"]
+    assert storage.save(runtime) == Copying(CopyState.PRESENT, reference, volume=claim)
+    eventually(lambda: runtime.call_off_snapshot("demo", key="one").state is CopyState.ABSENT)
+    assert not storage.get(NAME, "-one")
 
 
 def test_a_claim_is_made_from_a_copy_which_outlives_its_volume(storage: Storage) -> None:

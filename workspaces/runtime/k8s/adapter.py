@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from workspaces.runtime.errors import (
     PlatformFault,
     SpecConflict,
     UserFault,
+    VolumeInUse,
     VolumeMissing,
 )
 from workspaces.runtime.k8s import backups, faults, observing, podstatus
@@ -30,7 +32,7 @@ from workspaces.runtime.k8s.names import CONTAINER, DIGEST, INSTANCE, RUN, WORKS
 from workspaces.runtime.k8s.operations import K8sOperations
 from workspaces.runtime.names import checked_key
 from workspaces.runtime.operating import Operations, Told
-from workspaces.runtime.port import Copying, Listed, Observation, Pace, Presence, RunSpec, SnapshotRef
+from workspaces.runtime.port import Copying, CopyState, Listed, Observation, Pace, Presence, RunSpec, SnapshotRef
 
 log = structlog.get_logger(__name__)
 
@@ -160,6 +162,21 @@ class K8sRuntime:
                 return
             self.forget_walls(name)
 
+    def free_volume(self, name: str, *, volume: str) -> Copying:
+        """See the port. Its namespace stays, for the logs, and for snapshots that live in it."""
+        at = place(self._config, name)
+        self._copies.must_be_offered(name)
+        with translated(f"free_volume {name}"):
+            claim = self._owned(_CLAIM, at, at.name)
+            if claim is None or claim["metadata"]["uid"] != volume:
+                return Copying(CopyState.ABSENT)
+            if self._pod(at) is not None:
+                raise VolumeInUse(name)
+            self._copies.clear(at)
+            if "deletionTimestamp" not in claim["metadata"]:
+                self._cluster.delete(_CLAIM, at.namespace, at.name, uid=volume)
+            return Copying(CopyState.RUNNING)
+
     def forget_walls(self, name: str) -> None:
         """Delete what stands around a workspace in the shared namespace, and its logs; never its volume."""
         at = place(self._config, name)
@@ -185,7 +202,9 @@ class K8sRuntime:
             claim = self._claim(at)
             if claim is None:
                 raise VolumeMissing(name)
-            return self._copies.save(at, claim, key, created, in_use=self._pod(at) is not None)
+            seen = self._copies.save(at, claim, key, created, in_use=self._pod(at) is not None)
+            made = seen.state is CopyState.PRESENT
+            return dataclasses.replace(seen, volume=claim["metadata"]["uid"]) if made else seen
 
     def restore(self, name: str, snapshot: SnapshotRef) -> Copying:
         """See the port."""
@@ -202,6 +221,16 @@ class K8sRuntime:
         with translated(f"forget_snapshot {name}"):
             self._ensure_namespace_of(at, snapshot)
             return self._copies.forget(at, snapshot)
+
+    def call_off_snapshot(self, name: str, *, key: str) -> Copying:
+        """See the port."""
+        at = place(self._config, name)
+        checked_key(key)
+        self._copies.must_be_offered(name)
+        with translated(f"call_off_snapshot {name}"):
+            if not self._copies.by_storage():
+                self._ensure_namespace(at)
+            return self._copies.call_off(at, key)
 
     def resize_volume(self, name: str) -> None:
         """See the port."""

@@ -64,7 +64,7 @@ class Backups:
         if notes.get(RESTORED) == snapshot.reference:
             return Copying(CopyState.PRESENT, snapshot)
         if claim is not None and notes.get(RESTORING) != snapshot.reference:
-            raise VolumeExists(place.workspace)
+            raise VolumeExists(place.workspace, claim["metadata"]["uid"])
         if in_use:
             raise VolumeInUse(place.workspace)
         arguments = ("restore", "--reference", snapshot.reference, "--root", VOLUME)
@@ -86,9 +86,23 @@ class Backups:
     def forget(self, place: Place, snapshot: SnapshotRef) -> Copying:
         """See the port's `forget_snapshot`."""
         name = _job(place, "forget", snapshot.digest.removeprefix("sha256:")[:12])
-        found = self._jobs.look(place, name)
+        return self._forgotten(place, Task(name, ("forget", "--reference", snapshot.reference), ""))
+
+    def call_off(self, place: Place, key: str) -> Copying:
+        """See the port's `call_off_snapshot`: who may still store a copy ends first, so that none comes afterwards."""
+        saving = self._jobs.look(place, _job(place, "save", key))
+        if saving is not None and not is_over(saving.pod):
+            if saving.copying.state is CopyState.UNKNOWN:
+                return saving.copying
+            self._jobs.clear(place, saving.pod)
+            return Copying(CopyState.RUNNING, message="The job that makes the copy is ending.")
+        arguments = ("forget", "--repository", self._repository(place), "--key", key)
+        return self._forgotten(place, Task(_job(place, "forget", key), arguments, ""))
+
+    def _forgotten(self, place: Place, task: Task) -> Copying:
+        found = self._jobs.look(place, task.name)
         if found is None:
-            return self._jobs.launch(place, Task(name, ("forget", "--reference", snapshot.reference), ""))
+            return self._jobs.launch(place, task)
         if found.copying.state is CopyState.PRESENT:
             self._jobs.forget_secret(place)
             return Copying(CopyState.ABSENT)

@@ -35,6 +35,10 @@ class Copies:
         """Whether the settings name any way."""
         return self._snapshots is not None or self._backups is not None
 
+    def by_storage(self) -> bool:
+        """Whether new copies are the storage's: the settings name a class, and the cluster knows snapshots."""
+        return self._snapshots is not None and self._snapshots.known()
+
     def must_be_offered(self, name: str) -> None:
         """Raise SnapshotsUnavailable unless the settings name a way."""
         if not self.offered:
@@ -43,7 +47,7 @@ class Copies:
     def save(self, place: Place, claim: Object, key: str, created: datetime, *, in_use: bool) -> Copying:
         """See the port's `snapshot`."""
         if self._snapshots is not None:
-            if self._snapshots.known():
+            if self.by_storage():
                 return self._snapshots.save(place, key, in_use=in_use)
             log.warning(
                 "snapshots_unknown", workspace=place.workspace, instead="none" if self._backups is None else "oci"
@@ -59,6 +63,14 @@ class Copies:
     def forget(self, place: Place, snapshot: SnapshotRef) -> Copying:
         """See the port's `forget_snapshot`."""
         return self._keeper(snapshot).forget(place, snapshot)
+
+    def call_off(self, place: Place, key: str) -> Copying:
+        """See the port's `call_off_snapshot`."""
+        if self._snapshots is not None and self.by_storage():
+            return self._snapshots.call_off(place, key)
+        if self._backups is None:
+            raise SnapshotsUnavailable(f"no way to call off {key} of {place.workspace}")
+        return self._backups.call_off(place, key)
 
     def make_way(self, place: Place, claim: Object) -> None:
         """Let a run have the volume; a snapshot that is under way is called off.

@@ -46,7 +46,7 @@ class Snapshots:
 
     def save(self, place: Place, key: str, *, in_use: bool) -> Copying:
         """See the port's `snapshot`."""
-        name = f"{place.name}-{key}"
+        name = _named(place, key)
         found = self._get(place, name)
         if found is None:
             if in_use:
@@ -63,7 +63,7 @@ class Snapshots:
         """See the port's `restore`. The storage fills the claim before any pod can use it."""
         if claim is not None:
             if claim["metadata"].get("annotations", {}).get(RESTORED) != snapshot.reference:
-                raise VolumeExists(place.workspace)
+                raise VolumeExists(place.workspace, claim["metadata"]["uid"])
             return Copying(CopyState.PRESENT, snapshot)
         if in_use:
             raise VolumeInUse(place.workspace)
@@ -80,7 +80,14 @@ class Snapshots:
 
     def forget(self, place: Place, snapshot: SnapshotRef) -> Copying:
         """See the port's `forget_snapshot`."""
-        found = self._get(place, _name(place, snapshot))
+        return self._delete(place, _name(place, snapshot))
+
+    def call_off(self, place: Place, key: str) -> Copying:
+        """See the port's `call_off_snapshot`."""
+        return self._delete(place, _named(place, key))
+
+    def _delete(self, place: Place, name: str) -> Copying:
+        found = self._get(place, name)
         if found is None:
             return Copying(CopyState.ABSENT)
         meta = found["metadata"]
@@ -143,6 +150,10 @@ def _copying(place: Place, found: Object) -> Copying:
 def _size(found: Object) -> int:
     text = (found.get("status") or {}).get("restoreSize")
     return int(parse_quantity(text)) if text else 0  # type: ignore[no-untyped-call]
+
+
+def _named(place: Place, key: str) -> str:
+    return f"{place.name}-{key}"
 
 
 def _name(place: Place, snapshot: SnapshotRef) -> str:
