@@ -56,6 +56,11 @@ class ClusterPlatform(Platform):
             SLIPWAY_OPERATOR_LISTEN=f"127.0.0.1:{free_port()}",
         )
 
+    def steps_done(self, workspace_id: str) -> set[str]:
+        """The steps of its start, once all are done; before that none."""
+        steps = self.api("GET", f"/workspaces/{workspace_id}")[1]["conditions"]
+        return {step["type"] for step in steps} if all(step["status"] == "done" for step in steps) else set()
+
     def inside(self, slug: str, command: str) -> str:
         """What a shell in the workspace's pod prints."""
         name = f"{self.tag}-{slug}"
