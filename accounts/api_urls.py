@@ -4,4 +4,10 @@ from django.urls import path
 
 from accounts import api
 
-urlpatterns = [path("me", api.MeView.as_view(), name="me")]
+urlpatterns = [
+    path("me", api.MeView.as_view(), name="me"),
+    path("teams", api.TeamsView.as_view(), name="teams"),
+    path("teams/<slug:slug>", api.TeamView.as_view(), name="team"),
+    path("teams/<slug:slug>/members", api.MembersView.as_view(), name="members"),
+    path("teams/<slug:slug>/members/<str:username>", api.MemberView.as_view(), name="member"),
+]

@@ -8,8 +8,10 @@ from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from accounts import access, selectors, services
-from accounts.models import ApiToken, User
+from accounts import access, selectors
+from accounts.models import ApiToken, Scope, User
+from accounts.services import tokens
+from kernel import origin
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -24,7 +26,8 @@ class TokenAuthentication(BaseAuthentication):
         token = selectors.valid_token(secret.decode("latin-1").strip(), now=now)
         if token is None:
             raise AuthenticationFailed("This token is not valid: unknown, expired or revoked.")
-        services.note_token_use(token, now=now)
+        tokens.note_token_use(token, now=now)
+        origin.proved(f"token:{token.pk}")
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:
@@ -41,7 +44,10 @@ def signed_in(request: Request) -> User:
 
 
 class HasScope(BasePermission):
-    """Signed in; and with a token, of a scope that covers what is asked."""
+    """Signed in; and with a token, of a scope that covers what is asked.
+
+    A view's `writes_with` says which scope its writes need; where it says none, that of workspaces.
+    """
 
     message = "This token's scope does not cover that."
 
@@ -50,5 +56,7 @@ class HasScope(BasePermission):
         if not request.user.is_authenticated:
             return False
         if isinstance(request.auth, ApiToken):
-            return access.allows(request.auth.scopes, write=request.method not in SAFE_METHODS)
+            writes: Scope = getattr(view, "writes_with", Scope.WORKSPACES)
+            needed = Scope.READ if request.method in SAFE_METHODS else writes
+            return access.allows(request.auth.scopes, needed=needed)
         return True

@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from accounts import services
 from accounts.forms import SignInForm
+from accounts.services import links
 
 
 class SignIn(LoginView):
@@ -38,7 +38,7 @@ class SignOut(LogoutView):
 @require_GET
 def sign_in_link(request: HttpRequest) -> HttpResponse:
     """Redeem a one-time link and go to the portal."""
-    user = services.redeem_sign_in_link(request.GET.get("key", "")[:200], now=timezone.now())
+    user = links.redeem_sign_in_link(request.GET.get("key", "")[:200], now=timezone.now())
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     response = HttpResponseRedirect("/")
     response["Referrer-Policy"] = "no-referrer"

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from accounts.models import ApiToken, User
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+
+from accounts import access
+from accounts.models import ApiToken, Membership, Team, User
 from kernel import crypto
+from kernel.errors import NotFound
 
 
 def active_user(user_id: int | str) -> User | None:
     """The user with this id, unless disabled."""
     return User.objects.filter(pk=user_id, is_active=True).first()
+
+
+def user_named(name: str) -> User:
+    """An active user by name or by address.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = User.objects.filter(Q(username=name) | Q(email__iexact=name), is_active=True).order_by("pk").first()
+    if found is None:
+        raise NotFound("user_not_found", f"Nobody here is called {name[:100]!r}.", "Check the name.", field="user")
+    return found
 
 
 def valid_token(secret: str, *, now: datetime) -> ApiToken | None:
@@ -22,3 +38,28 @@ def valid_token(secret: str, *, now: datetime) -> ApiToken | None:
         .filter(digest=crypto.digest(secret), revoked_at=None, expires_at__gt=now, user__is_active=True)
         .first()
     )
+
+
+def teams_of(user: access.Person) -> QuerySet[Team]:
+    """The teams that this user may see, with the number of `people` and their own role (`mine`), in one query."""
+    mine = Membership.objects.filter(team=OuterRef("pk"), user=user.pk).values("role")
+    return Team.objects.filter(access.teams_of(user)).annotate(
+        people=Count("memberships", distinct=True), mine=Subquery(mine)
+    )
+
+
+def team_of(user: access.Person, slug: str) -> Team:
+    """One of them.
+
+    Raises:
+        NotFound: not there, or not to be seen by this user.
+    """
+    found = teams_of(user).filter(slug=slug).first()
+    if found is None:
+        raise NotFound("team_not_found", "There is no such team, or you are not in it.", "List your teams.")
+    return found
+
+
+def members_of(team: Team) -> QuerySet[Membership]:
+    """Who is in a team, by name."""
+    return team.memberships.select_related("user").order_by("user__username")

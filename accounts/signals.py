@@ -10,8 +10,8 @@ from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from accounts import services
 from accounts.models import User
+from accounts.services import gateways
 
 
 @receiver(user_logged_out)
@@ -21,7 +21,7 @@ def close_sockets_of_session(request: HttpRequest | None, **_: Any) -> None:
     if request is not None and key:
         # Django ends the session after this signal; gateways that ask at once must not find it alive.
         request.session.delete(key)
-        transaction.on_commit(lambda: services.revoke_session(key))
+        transaction.on_commit(lambda: gateways.revoke_session(key))
 
 
 @receiver(post_save, sender=User)
@@ -33,10 +33,10 @@ def check_sockets_of_changed_user(
     Gateways ask about each, so a change that means nothing to them closes nothing; a sign-in is not worth the question.
     """
     if not created and update_fields != frozenset({"last_login"}):
-        transaction.on_commit(lambda: services.revoke_user(instance))
+        transaction.on_commit(lambda: gateways.revoke_user(instance))
 
 
 @receiver(post_delete, sender=User)
 def close_sockets_of_deleted_user(instance: User, **_: Any) -> None:
     """The same for somebody who is gone."""
-    transaction.on_commit(lambda: services.revoke_user(instance))
+    transaction.on_commit(lambda: gateways.revoke_user(instance))

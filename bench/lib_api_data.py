@@ -26,7 +26,7 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from accounts.models import User  # noqa: E402
-from accounts.services import create_token  # noqa: E402
+from accounts.services.tokens import create_token  # noqa: E402
 from workspaces.models import Condition, Event, Repository, Workspace  # noqa: E402
 from workspaces.states import ConditionStatus, ConditionType, EventKind, State  # noqa: E402
 

@@ -16,10 +16,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services as accounts
 from accounts.models import User
+from accounts.services import tokens
 from tests.cluster import programs
 from tests.cluster.fixtures import control_plane, node
+from tests.support.revocations import Listener
 from workspaces.models import Repository, Workspace
 
 __all__ = ["control_plane", "node"]  # Fixtures; imported here alone, or each import would start its own.
@@ -139,6 +140,14 @@ def admin(db: None) -> User:
 
 
 @pytest.fixture
+def listener(transactional_db: None) -> Iterator[Listener]:
+    """Hears what gateways are told."""
+    made = Listener()
+    yield made
+    made.pubsub.close()
+
+
+@pytest.fixture
 def owner_client(owner: User) -> Client:
     """The owner's browser."""
     client = Client()
@@ -151,7 +160,7 @@ def bearer() -> Callable[..., dict[str, str]]:
     """Headers with a fresh token of a user."""
 
     def make(user: User, *scopes: str) -> dict[str, str]:
-        _, secret = accounts.create_token(
+        _, secret = tokens.create_token(
             user=user, name="test", scopes=scopes or ("workspaces",), life=timedelta(days=1), now=timezone.now()
         )
         return {"Authorization": f"Bearer {secret}"}

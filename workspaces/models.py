@@ -11,6 +11,8 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
+from accounts.access import Level
+from accounts.models import Team
 from workspaces.states import ConditionStatus, ConditionType, Desired, EventKind, State
 
 
@@ -49,6 +51,8 @@ class Workspace(models.Model):
     slug = models.CharField(max_length=40, unique=True)
     name = models.CharField(max_length=100)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="workspaces")
+    # Whose colleagues see it. A team cannot be deleted while something is in it; what is purged leaves it.
+    team = models.ForeignKey(Team, null=True, on_delete=models.PROTECT, related_name="workspaces")
     repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="workspaces")
     # As they were when it was created: a repository that is renamed later must not move the checkout.
     clone_url = models.CharField(max_length=2048, blank=True)
@@ -89,6 +93,7 @@ class Workspace(models.Model):
         ]
         indexes = [
             models.Index(fields=["owner", "-created_at", "-id"], name="workspace_of_owner"),
+            models.Index(fields=["team", "-created_at", "-id"], name="workspace_of_team"),
             models.Index(
                 fields=["look_again_at"], name="workspace_due", condition=models.Q(look_again_at__isnull=False)
             ),
@@ -140,3 +145,36 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.source}->{self.target}"
+
+
+class Grant(models.Model):
+    """Somebody, or a team, whom a workspace's owner lets in; or a platform admin who broke the glass (`emergency`).
+
+    What `accounts.access` makes of it is its table. An emergency always has a reason and an end.
+    """
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="grants")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="grants")
+    team = models.ForeignKey(Team, null=True, on_delete=models.CASCADE, related_name="grants")
+    level = models.CharField(max_length=10, choices=_choices(Level))
+    emergency = models.BooleanField(default=False)
+    reason = models.CharField(max_length=500, blank=True)
+    granted_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="grant_to_one", condition=models.Q(user__isnull=True) ^ models.Q(team__isnull=True)
+            ),
+            models.CheckConstraint(
+                name="grant_emergency_ends",
+                condition=models.Q(emergency=False) | (models.Q(expires_at__isnull=False) & ~models.Q(reason="")),
+            ),
+            models.UniqueConstraint(fields=["workspace", "user", "emergency"], name="grant_once_per_user"),
+            models.UniqueConstraint(fields=["workspace", "team"], name="grant_once_per_team"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.level} of {self.workspace_id}"

@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import F, Q, QuerySet
+from django.utils import timezone
 
-from accounts.access import owned_by
+from accounts import access
+from accounts.access import Ability, owned_by
 from accounts.models import User
-from kernel.errors import NotFound
-from workspaces.models import Condition, Event, Repository, Workspace
+from kernel.errors import Forbidden, NotFound
+from workspaces.models import Condition, Event, Grant, Repository, Workspace
 from workspaces.states import GONE, ConditionType, State
 
+_TO_DO = {Ability.VIEW: "look at", Ability.OPERATE: "run", Ability.OPEN: "open", Ability.CHANGE: "change"}
 _ORDER = {kind.value: number for number, kind in enumerate(ConditionType)}
 
 
 def workspaces_of(user: User | AnonymousUser) -> QuerySet[Workspace]:
-    """All that this user may see, newest first, the trash included."""
+    """All that this user owns, newest first, the trash included."""
     return (
         Workspace.objects.filter(owned_by(user))
         .exclude(state=State.PURGED.value)
@@ -30,14 +34,67 @@ def workspaces_of(user: User | AnonymousUser) -> QuerySet[Workspace]:
     )
 
 
-def live_workspaces_of(user: User | AnonymousUser) -> QuerySet[Workspace]:
-    """The same without the trash."""
-    return workspaces_of(user).exclude(state__in=[state.value for state in GONE])
+def visible_to(user: User | AnonymousUser) -> QuerySet[Workspace]:
+    """All that this user may see, whoever owns it; `abilities_of` says what more they may."""
+    now, grants = timezone.now(), Grant.objects.all()
+    return (
+        Workspace.objects.filter(access.permits(user, Ability.VIEW, grants=grants, now=now))
+        .exclude(state=State.PURGED.value)
+        .select_related("repository", "owner", "team")
+        .annotate(**access.abilities(user, grants=grants, now=now))
+        .order_by("-created_at", "-id")
+    )
+
+
+class ListScope(StrEnum):
+    """Whose workspaces a list shows."""
+
+    MINE = "mine"
+    SHARED = "shared"
+    ALL = "all"
+
+
+def listed_for(user: User | AnonymousUser, scope: ListScope) -> QuerySet[Workspace]:
+    """The caller's own workspaces, those that others share with them, or all that they may see; the trash included."""
+    if scope is ListScope.MINE:
+        return workspaces_of(user)
+    rows = visible_to(user)
+    if scope is ListScope.SHARED:
+        rows = rows.filter(access.shared_with(user, grants=Grant.objects.all(), now=timezone.now()))
+    return rows
+
+
+def opened_by(user: User | AnonymousUser, slug: str) -> Workspace | None:
+    """The workspace of this slug, if this user may be in it."""
+    may_open = access.permits(user, Ability.OPEN, grants=Grant.objects.all(), now=timezone.now())
+    return Workspace.objects.filter(may_open, slug=slug).exclude(state=State.PURGED.value).first()
+
+
+def shown_to(user: User | AnonymousUser) -> QuerySet[Workspace]:
+    """What somebody's own list shows: their workspaces, and those that others share with them; the trash left out."""
+    shared = access.shared_with(user, grants=Grant.objects.all(), now=timezone.now())
+    return without_trash(visible_to(user).filter(owned_by(user) | shared))
+
+
+def abilities_of(workspace: Workspace) -> frozenset[Ability]:
+    """What the user may do for whom `visible_to` found this workspace."""
+    return frozenset(ability for ability in Ability if getattr(workspace, f"may_{ability}"))
+
+
+def shown_owner(workspace: Workspace) -> str:
+    """Whose it is, for that user; "" for their own."""
+    mine: bool = getattr(workspace, access.MINE)
+    return "" if mine else workspace.owner.shown_name
+
+
+def without_trash(rows: QuerySet[Workspace]) -> QuerySet[Workspace]:
+    """Those of the rows that are not on their way to being forgotten."""
+    return rows.exclude(state__in=[state.value for state in GONE])
 
 
 def trash_of(user: User | AnonymousUser) -> QuerySet[Workspace]:
     """What can still be restored, the latest deletion first."""
-    return workspaces_of(user).filter(state=State.DELETED.value).order_by("-deleted_at")
+    return visible_to(user).filter(owned_by(user), state=State.DELETED.value).order_by("-deleted_at")
 
 
 def matching(rows: QuerySet[Workspace], text: str) -> QuerySet[Workspace]:
@@ -81,16 +138,23 @@ def page_of(rows: QuerySet[Workspace], *, by: str, after: str, limit: int) -> tu
     return found[:limit], f"{getattr(last, by).isoformat()}_{last.pk}" if last is not None else ""
 
 
-def workspace_of(user: User | AnonymousUser, key: UUID | str) -> Workspace:
-    """One workspace by id or slug.
+def workspace_of(user: User | AnonymousUser, key: UUID | str, *, ability: Ability = Ability.VIEW) -> Workspace:
+    """One workspace by id or slug, with which this user may do what `ability` says.
 
     Raises:
-        NotFound: not there, or not this user's.
+        NotFound: not there, or not to be seen by this user.
+        Forbidden: they may see it, and no more than that.
     """
     by_id = isinstance(key, UUID)
-    found = workspaces_of(user).filter(**({"pk": key} if by_id else {"slug": key})).first()
+    found = visible_to(user).filter(**({"pk": key} if by_id else {"slug": key})).first()
     if found is None:
         raise no_workspace()
+    if not getattr(found, f"may_{ability}"):
+        raise Forbidden(
+            "role_insufficient",
+            f"You may see this workspace, but not {_TO_DO[ability]} it.",
+            f"Ask its owner, {found.owner.shown_name}, to share it with you.",
+        )
     return found
 
 
@@ -101,6 +165,23 @@ def no_workspace() -> NotFound:
         "There is no such workspace, or it is not yours.",
         "Check the address, or list your workspaces.",
     )
+
+
+def grants_of(workspace: Workspace) -> QuerySet[Grant]:
+    """Who else was let into a workspace, the first one first."""
+    return workspace.grants.select_related("user", "team").order_by("pk")
+
+
+def grant_of(workspace: Workspace, grant_id: int) -> Grant:
+    """One of them.
+
+    Raises:
+        NotFound: not there.
+    """
+    found = grants_of(workspace).filter(pk=grant_id).first()
+    if found is None:
+        raise NotFound("share_not_found", "There is no such share.", "List the workspace's shares.")
+    return found
 
 
 def conditions_of(workspace: Workspace) -> list[Condition]:

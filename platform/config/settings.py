@@ -202,7 +202,12 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {"WorkspaceState": "workspaces.states.State", "Intent": "workspaces.states.Desired"},
+    "ENUM_NAME_OVERRIDES": {
+        "WorkspaceState": "workspaces.states.State",
+        "Intent": "workspaces.states.Desired",
+        "TeamRole": "accounts.models.TeamRole",
+        "PlatformRole": "accounts.models.PlatformRole",
+    },
 }
 LOGGING_CONFIG = None
 observe.configure(ENVIRONMENT.log_format)

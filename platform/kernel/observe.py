@@ -15,6 +15,8 @@ import structlog
 from django.http import HttpRequest, HttpResponseBase
 from prometheus_client import Counter, Gauge, Histogram
 
+from kernel import origin
+
 TRANSITIONS = Counter("slipway_workspace_transitions_total", "State changes of workspaces.", ["source", "target"])
 FAILURES = Counter("slipway_workspace_failures_total", "Workspaces that failed.", ["responsible"])
 START_SECONDS = Histogram(
@@ -130,6 +132,7 @@ class RequestContextMiddleware:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         request.META["slipway.request_id"] = request_id
+        origin.begin(address=request.META.get("REMOTE_ADDR", ""), request_id=request_id)
         response = self.get_response(request)
         response["X-Request-ID"] = request_id
         return response

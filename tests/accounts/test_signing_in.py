@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -19,11 +18,10 @@ from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services
 from accounts.models import SignInLink, User
-from kernel import redis
+from accounts.services import gateways, links, tokens
 from tests.services.stage import together
-from tests.support.waiting import eventually
+from tests.support.revocations import Listener
 
 pytestmark = pytest.mark.django_db
 
@@ -62,8 +60,8 @@ def test_a_link_signs_in_once(owner: User) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_link_opened_at_once_signs_in_once(owner: User) -> None:
-    secret = services.create_sign_in_link(user=owner, now=timezone.now())
-    results = together([lambda: services.redeem_sign_in_link(secret, now=timezone.now())] * 4)
+    secret = links.create_sign_in_link(user=owner, now=timezone.now())
+    results = together([lambda: links.redeem_sign_in_link(secret, now=timezone.now())] * 4)
     assert sum(isinstance(result, User) for result in results) == 1
 
 
@@ -93,32 +91,11 @@ def test_a_disabled_user_has_no_way_in(owner: User) -> None:
 
 
 def test_the_owner_account_is_made_once_and_has_no_password(db: None) -> None:
-    owner = services.ensure_owner()
+    owner = links.ensure_owner()
     assert (owner.username, owner.is_superuser, owner.has_usable_password()) == ("admin", True, False)
-    assert services.ensure_owner().pk == owner.pk
+    assert links.ensure_owner().pk == owner.pk
     for password in ("", "admin", owner.password):
         assert Client().post("/sign-in", {"username": "admin", "password": password}).status_code == 200
-
-
-class Listener:
-    """A gateway's subscription."""
-
-    def __init__(self) -> None:
-        self.pubsub: Any = redis.client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-        self.pubsub.subscribe(redis.REVOCATIONS)
-        self.pubsub.get_message(timeout=2)
-
-    def next(self) -> dict[str, str]:
-        message = eventually(lambda: self.pubsub.get_message(timeout=0.05), what="a revocation")
-        body: dict[str, str] = json.loads(message["data"])
-        return body
-
-
-@pytest.fixture
-def listener(transactional_db: None) -> Iterator[Listener]:
-    made = Listener()
-    yield made
-    made.pubsub.close()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -126,8 +103,8 @@ def test_a_sign_out_is_published_without_the_sessions_key(listener: Listener, ow
     key = owner_client.session.session_key
     assert key
     assert owner_client.post("/sign-out").status_code == 302
-    assert listener.next() == {"session": services.session_tag(key)}
-    assert key not in services.session_tag(key)
+    assert listener.next() == {"session": gateways.session_tag(key)}
+    assert key not in gateways.session_tag(key)
     assert _who(owner_client) is None
 
 
@@ -165,8 +142,8 @@ def test_a_sign_in_is_not_published(listener: Listener, owner: User, member: Use
 @pytest.mark.django_db(transaction=True)
 def test_the_end_of_a_token_is_published(listener: Listener, owner: User) -> None:
     now = timezone.now()
-    token, _ = services.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=1), now=now)
-    services.revoke_token(token, now=now)
+    token, _ = tokens.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=1), now=now)
+    tokens.revoke_token(token, now=now)
     assert listener.next() == {"user": str(owner.pk)}
 
 

@@ -14,9 +14,9 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services
 from accounts.models import ApiToken, User
 from accounts.selectors import valid_token
+from accounts.services import housekeeping, tokens
 from kernel import crypto
 from kernel.errors import Invalid
 
@@ -69,22 +69,22 @@ def test_a_disabled_user_gets_none(owner: User) -> None:
     ("names", "kept"), [(["read"], ["read"]), ([" workspaces ", "read", "read"], ["read", "workspaces"])]
 )
 def test_scopes(names: list[str], kept: list[str]) -> None:
-    assert services.parse_scopes(names) == kept
+    assert tokens.parse_scopes(names) == kept
 
 
 def test_an_unknown_scope_names_the_known_ones() -> None:
     with pytest.raises(Invalid) as refused:
-        services.parse_scopes(["admin"])
-    assert "read, workspaces" in refused.value.next_step
+        tokens.parse_scopes(["root"])
+    assert "read, workspaces, admin" in refused.value.next_step
 
 
 def test_a_token_ends(owner: User) -> None:
     now = timezone.now()
-    token, secret = services.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=1), now=now)
+    token, secret = tokens.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=1), now=now)
     assert valid_token(secret, now=now) == token
     assert valid_token(secret, now=now + timedelta(days=1)) is None
     assert valid_token(secret[:-1] + ("1" if secret.endswith("0") else "0"), now=now) is None
-    services.revoke_token(token, now=now)
+    tokens.revoke_token(token, now=now)
     assert valid_token(secret, now=now) is None
 
 
@@ -107,8 +107,8 @@ def test_what_ended_long_ago_is_forgotten(owner: User) -> None:
     now = timezone.now()
     for days in (1, 60):
         long_ago = now - timedelta(days=100 if days == 60 else 0)
-        services.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=days), now=long_ago)
-    services.forget_expired(now=now)
+        tokens.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=days), now=long_ago)
+    housekeeping.forget_expired(now=now)
     assert ApiToken.objects.count() == 1
 
 
@@ -119,13 +119,13 @@ def test_sessions_and_the_log_of_sign_ins_do_not_grow_for_ever(owner: User) -> N
         with time_machine.travel(now - timedelta(days=days)):
             assert Client().post("/sign-in", form).status_code == 302
     assert (Session.objects.count(), AccessLog.objects.count()) == (2, 2)
-    services.forget_expired(now=now)
+    housekeeping.forget_expired(now=now)
     assert (Session.objects.count(), AccessLog.objects.count()) == (1, 1)
 
 
 def test_the_admin_shows_and_deletes_tokens_and_nothing_else(admin: User, owner: User) -> None:
     now = timezone.now()
-    token, _ = services.create_token(user=owner, name="mine", scopes=["read"], life=timedelta(days=1), now=now)
+    token, _ = tokens.create_token(user=owner, name="mine", scopes=["read"], life=timedelta(days=1), now=now)
     client = Client()
     client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
     there = "/admin/accounts/apitoken"

@@ -15,8 +15,8 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services as accounts
 from accounts.models import ApiToken, User
+from accounts.services import tokens
 from tests.api.conftest import Api, problem_of
 from tests.services.stage import Stage
 from workspaces.models import Event, Workspace
@@ -177,7 +177,7 @@ def test_tokens(gateway: Api, owner: User, workspace: Workspace, bearer: Any) ->
     assert ask(gateway, bearer=reading)["decision"] == "sign_in"
     with time_machine.travel(timezone.now() + timedelta(days=2)):
         assert ask(gateway, bearer=token)["decision"] == "sign_in"
-    accounts.revoke_token(ApiToken.objects.get(scopes=["workspaces"]), now=timezone.now())
+    tokens.revoke_token(ApiToken.objects.get(scopes=["workspaces"]), now=timezone.now())
     assert ask(gateway, bearer=token)["decision"] == "sign_in"
 
 

@@ -202,12 +202,12 @@ PATHS = ["", "/start", "/stop", "/restart", "/restore", "/events", "/logs"]
 
 @pytest.mark.parametrize("path", PATHS)
 def test_somebody_elses_workspace_is_not_there(
-    api: Api, owner: User, outsider: User, admin: User, bearer: Bearer, workspace_factory: Factory, path: str
+    api: Api, owner: User, outsider: User, member: User, bearer: Bearer, workspace_factory: Factory, path: str
 ) -> None:
     pk = workspace_factory(owner, state="stopped", desired="stopped").pk
     methods = {"": ["GET", "PATCH", "DELETE"], "/events": ["GET"], "/logs": ["GET"]}.get(path, ["POST"])
     for method in methods:
-        for stranger in (outsider, admin):
+        for stranger in (outsider, member):
             answer = Api(bearer(stranger))(method, f"{pk}{path}", {"name": "mine"})
             theirs = problem_of(answer, 404, "workspace_not_found")
             nobodys = problem_of(api(method, f"{uuid4()}{path}", {"name": "mine"}), 404, "workspace_not_found")
@@ -283,7 +283,7 @@ def test_a_new_workspace_is_few_statements(api: Api, origin: git_repos.Repositor
     # Those that only bracket others are the test's and the transaction's.
     kinds = [query["sql"].split()[0] for query in queries]
     asked = [kind for kind in kinds if kind in {"SELECT", "INSERT", "UPDATE", "DELETE"}]
-    assert sorted(asked) == ["INSERT"] * 4 + ["SELECT"] * 6 + ["UPDATE"], [query["sql"] for query in queries]
+    assert sorted(asked) == ["INSERT"] * 5 + ["SELECT"] * 6 + ["UPDATE"], [query["sql"] for query in queries]
 
 
 def test_logs(api: Api, owner: User, workspace_factory: Factory) -> None:

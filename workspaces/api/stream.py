@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import signed_in
+from accounts.selectors import active_user
 from kernel.shapes import PROBLEMS
 from workspaces import selectors
 from workspaces.api import serializers as shapes
@@ -36,7 +37,7 @@ class EventStream(BaseRenderer):
         return json.dumps(data).encode()
 
 
-async def follow(workspace: Workspace, after: int) -> AsyncGenerator[bytes]:
+async def follow(workspace: Workspace, user_id: int, after: int) -> AsyncGenerator[bytes]:
     """History from `after` on, then what happens: `event` frames with ids, and `workspace` frames with its present."""
     wakeups = Wakeups(workspace=str(workspace.pk))
     ends = asyncio.get_running_loop().time() + LONGEST_STREAM_SECONDS
@@ -44,7 +45,7 @@ async def follow(workspace: Workspace, after: int) -> AsyncGenerator[bytes]:
     yield b"retry: 1000\n\n"
     try:
         while asyncio.get_running_loop().time() < ends:
-            rows, now = await look(_look, workspace.pk, after)
+            rows, now = await look(_look, user_id, workspace.pk, after)
             for row in rows:
                 after = row["id"]
                 yield event_frame("event", row, after)
@@ -59,8 +60,10 @@ async def follow(workspace: Workspace, after: int) -> AsyncGenerator[bytes]:
         await wakeups.close()
 
 
-def _look(pk: UUID, after: int) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    workspace = Workspace.objects.select_related("repository", "owner").filter(pk=pk).first()
+def _look(user_id: int, pk: UUID, after: int) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """What is new for somebody; nothing any more once they may not see it, since a stream outlives a role."""
+    user = active_user(user_id)
+    workspace = selectors.visible_to(user).filter(pk=pk).first() if user else None
     if workspace is None:
         return [], None
     rows = [dict(shapes.EventSerializer(event).data) for event in selectors.events_of(workspace, after=after)]
@@ -98,6 +101,6 @@ class WorkspaceEvents(APIView):
         workspace = selectors.workspace_of(request.user, workspace_id)
         after = resume_point(request)
         if request.accepted_media_type == EventStream.media_type:
-            return StreamResponse(request, signed_in(request).pk, follow(workspace, after))
+            return StreamResponse(request, signed_in(request).pk, follow(workspace, signed_in(request).pk, after))
         rows = selectors.events_of(workspace, after=after)
         return Response({"events": shapes.EventSerializer(rows, many=True).data})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from django.utils import timezone
@@ -15,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.access import Ability
 from accounts.authentication import signed_in
 from kernel.errors import Invalid, NotFound
 from kernel.shapes import PROBLEMS
@@ -22,10 +24,12 @@ from kernel.throttle import LookupThrottle, SuggestionThrottle
 from workspaces import selectors
 from workspaces.api import serializers as shapes
 from workspaces.models import Workspace
+from workspaces.selectors import ListScope
 from workspaces.services import create, intents, repositories
 from workspaces.services.runtimes import runtime
 from workspaces.states import State
 
+Word = TypeVar("Word", bound=StrEnum)
 _KEY = OpenApiParameter(
     "Idempotency-Key",
     OpenApiTypes.STR,
@@ -69,6 +73,21 @@ def _validated(shape: type[Any], request: Request) -> dict[str, Any]:
     return dict(parsed.validated_data)
 
 
+def _choice(words: type[Word], text: str, field: str) -> Word:
+    """The word of an enum that a query holds.
+
+    Raises:
+        Invalid: it is none of them.
+    """
+    try:
+        return words(text)
+    except ValueError as error:
+        known = ", ".join(words)
+        raise Invalid(
+            f"{field}_unknown", f"There is no {field} {text[:20]!r}.", f"Choose from: {known}.", field=field
+        ) from error
+
+
 class WorkspaceList(APIView):
     """All of the caller's workspaces."""
 
@@ -82,6 +101,11 @@ class WorkspaceList(APIView):
             OpenApiParameter(
                 "state", enum=[state.value for state in State], many=True, description="Only these states."
             ),
+            OpenApiParameter(
+                "scope",
+                enum=[scope.value for scope in ListScope],
+                description="The caller's own (the default), those shared with them, or all that they may see.",
+            ),
             OpenApiParameter("limit", int, description="Entries per page, at most 200."),
             OpenApiParameter("cursor", str, description="From `next` or `previous`."),
         ],
@@ -89,18 +113,10 @@ class WorkspaceList(APIView):
     )
     def get(self, request: Request) -> Response:
         """List workspaces, newest first; without `state`, those in the trash are left out."""
-        states = request.query_params.getlist("state")
-        unknown = [state for state in states if state not in set(State)]
-        if unknown:
-            raise Invalid(
-                "state_unknown",
-                f"There is no state {unknown[0][:20]!r}.",
-                f"Choose from: {', '.join(State)}.",
-                field="state",
-            )
-        rows = selectors.workspaces_of(request.user) if states else selectors.live_workspaces_of(request.user)
-        if states:
-            rows = rows.filter(state__in=states)
+        states = [_choice(State, text, "state") for text in request.query_params.getlist("state")]
+        scope = _choice(ListScope, request.query_params.get("scope", ListScope.MINE), "scope")
+        rows = selectors.listed_for(request.user, scope)
+        rows = rows.filter(state__in=states) if states else selectors.without_trash(rows)
         page = Page()
         found = page.paginate_queryset(rows, request, view=self)
         return page.get_paginated_response(shapes.WorkspaceSerializer(found, many=True).data)
@@ -143,14 +159,14 @@ class WorkspaceItem(APIView):
     )
     def patch(self, request: Request, workspace_id: UUID) -> Response:
         """Rename it. Its slug and addresses stay."""
-        workspace = selectors.workspace_of(request.user, workspace_id)
+        workspace = selectors.workspace_of(request.user, workspace_id, ability=Ability.CHANGE)
         wanted = _validated(shapes.ChangeWorkspace, request)
         return _detail(intents.rename(workspace, name=wanted["name"], actor=signed_in(request)))
 
     @extend_schema(operation_id="workspaces_delete", responses={202: shapes.WorkspaceDetail, **PROBLEMS})
     def delete(self, request: Request, workspace_id: UUID) -> Response:
         """Put it in the trash, stopping it first. It can be restored until `purge_at`."""
-        workspace = selectors.workspace_of(request.user, workspace_id)
+        workspace = selectors.workspace_of(request.user, workspace_id, ability=Ability.CHANGE)
         return _detail(
             intents.delete(workspace, actor=signed_in(request), now=timezone.now()), status.HTTP_202_ACCEPTED
         )
@@ -160,11 +176,12 @@ class _Verb(APIView):
     """Something to do with a workspace; the answer says what is wanted now, the events say when it is so."""
 
     intent: ClassVar[Callable[..., Workspace]]
+    ability: ClassVar[Ability] = Ability.OPERATE
 
     @extend_schema(request=None, responses={202: shapes.WorkspaceDetail, **PROBLEMS})
     def post(self, request: Request, workspace_id: UUID) -> Response:
         """Accepted; asking again for what is so already changes nothing."""
-        workspace = selectors.workspace_of(request.user, workspace_id)
+        workspace = selectors.workspace_of(request.user, workspace_id, ability=self.ability)
         wanted = self.intent(workspace, actor=signed_in(request), now=timezone.now())
         return _detail(wanted, status.HTTP_202_ACCEPTED)
 
@@ -191,6 +208,7 @@ class RestoreWorkspace(_Verb):
     """Take it out of the trash, or call off its way there."""
 
     intent = staticmethod(intents.restore)
+    ability = Ability.CHANGE
 
 
 class WorkspaceLogs(APIView):
@@ -206,7 +224,7 @@ class WorkspaceLogs(APIView):
     )
     def get(self, request: Request, workspace_id: UUID) -> Response:
         """The last MiB of a run's log, oldest line first."""
-        workspace = selectors.workspace_of(request.user, workspace_id)
+        workspace = selectors.workspace_of(request.user, workspace_id, ability=Ability.OPERATE)
         named = _whole_number(request.query_params.get("run"), "run")
         run = workspace.run if named is None else named
         lines = selectors.log_lines(runtime().logs(workspace.slug, run=run))

@@ -23,13 +23,17 @@ from django.conf import settings
 
 from accounts import access
 from accounts import selectors as accounts
-from accounts.models import User
-from accounts.services import note_token_use, session_tag
+from accounts.access import Ability
+from accounts.models import AuditClass, Scope, User
+from accounts.services import audit
+from accounts.services.gateways import session_tag
+from accounts.services.tokens import note_token_use
 from kernel import crypto, redis
 from kernel.errors import ClusterFault, Invalid
 from workspaces.models import Workspace
-from workspaces.selectors import no_workspace, workspace_of, workspaces_of
+from workspaces.selectors import no_workspace, opened_by, workspace_of
 from workspaces.services import intents
+from workspaces.services.events import subject_of
 from workspaces.services.run_secrets import door_key
 from workspaces.states import Desired, Reason, State
 
@@ -88,13 +92,14 @@ def enter(*, user: User, session_key: str, label: str, state: str, path: str) ->
         Invalid: `state` is not what a gateway sends.
         ClusterFault: Redis is away; codes live there.
     """
-    workspace_of(user, parse_label(label))
+    workspace = workspace_of(user, parse_label(label), ability=Ability.OPEN)
     if not _STATE.fullmatch(state):
         raise Invalid("state_invalid", "This link is incomplete.", "Open the workspace from the portal.")
     code = crypto.new_token("slc_")
     grant = {"user": user.pk, "session": session_key, "label": label, "state": state}
     with _redis_needed():
         redis.client().set(f"slipway:code:{crypto.digest(code)}", crypto.seal(grant), ex=CODE_SECONDS)
+    audit.record("workspace.enter", subject_of(workspace), actor=user, kind=AuditClass.ACCESS)
     return host_url(label, "/_slipway/enter?" + urlencode({"code": code, "state": state, "next": local_path(path)}))
 
 
@@ -130,7 +135,7 @@ def _redis_needed() -> Iterator[None]:
 def _caller(*, label: str, cookie: str | None, bearer: str | None, now: datetime) -> Caller | None:
     if bearer is not None:
         token = accounts.valid_token(bearer, now=now)
-        if token is None or not access.allows(token.scopes, write=True):
+        if token is None or not access.allows(token.scopes, needed=Scope.WORKSPACES):
             return None
         note_token_use(token, now=now)
         return Caller(token.user, None)
@@ -164,7 +169,7 @@ def authorize(
     caller = _caller(label=label, cookie=cookie, bearer=bearer, now=now)
     if caller is None:
         return _answer("sign_in", slug)
-    workspace = workspaces_of(caller.user).filter(slug=slug).first()
+    workspace = opened_by(caller.user, slug)
     if workspace is None:
         return _answer("not_found", slug, caller)
     if wake and workspace.desired == Desired.STOPPED.value and workspace.state in _WAKES:

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from accounts.models import User
+from accounts.services import audit
 from kernel import redis
 from workspaces.models import Event, Workspace
 from workspaces.states import EventKind
@@ -26,7 +27,10 @@ def record(
     actor: User | None = None,
     data: dict[str, Any] | None = None,
 ) -> Event:
-    """Write one entry and, once committed, wake whoever watches this workspace or its owner's list."""
+    """Write one entry and, once committed, wake whoever watches this workspace or its owner's list.
+
+    What a person asked for is kept in the audit log too, which outlives the workspace.
+    """
     event = Event.objects.create(
         workspace=workspace,
         kind=kind.value,
@@ -38,8 +42,27 @@ def record(
         actor=actor,
         generation=workspace.generation,
     )
+    if actor is not None:
+        audit.record(f"workspace.{target or kind}", subject_of(workspace), actor=actor, reason=reason or text)
     announce(workspace)
     return event
+
+
+def note(workspace: Workspace, text: str, *, actor: User) -> None:
+    """Write that somebody changed something which its service tells the audit log itself, in more than words."""
+    Event.objects.create(
+        workspace=workspace,
+        kind=EventKind.CHANGE.value,
+        text=text[:LONGEST_TEXT],
+        actor=actor,
+        generation=workspace.generation,
+    )
+    announce(workspace)
+
+
+def subject_of(workspace: Workspace) -> audit.Subject:
+    """A workspace as the audit log names it."""
+    return audit.Subject("workspace", workspace.pk, workspace.slug, workspace.team_id)
 
 
 def forget_details(workspace: Workspace) -> None:

@@ -43,6 +43,9 @@ def transition(
         raise ValueError(f"{source} -> {target} is no transition")
     changes: dict[str, Any] = {"state": target.value, "reason": reason.value, "progress_at": now, **fields}
     changes.setdefault("look_again_at", None if target in RESTING else now)
+    if target is State.PURGED:
+        # Nothing is left that would keep its team from being deleted.
+        changes["team"] = None
     with transaction.atomic():
         won = Workspace.objects.filter(
             pk=workspace.pk, state=source.value, generation=workspace.generation, run=workspace.run

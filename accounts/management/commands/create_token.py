@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from accounts import services
 from accounts.models import User
+from accounts.services import tokens
 from kernel.errors import Invalid
 
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("user", help="user name; the embedded owner is admin")
-        parser.add_argument("--scopes", required=True, help="comma-separated: read, workspaces")
+        parser.add_argument("--scopes", required=True, help="comma-separated: read, workspaces, admin")
         parser.add_argument("--name", default="command line", help="what to call it in lists")
         parser.add_argument("--days", type=float, default=90, help="days until it expires, at most 366")
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         except (ValueError, OverflowError) as error:
             raise CommandError("--days must be a number of days from 1 to 366.") from error
         try:
-            _, secret = services.create_token(
+            _, secret = tokens.create_token(
                 user=user,
                 name=options["name"],
                 scopes=options["scopes"].split(","),

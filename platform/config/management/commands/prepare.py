@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from accounts import services as accounts
+from accounts.services import links
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
             time.sleep(_PAUSE)
         if not waited:
             call_command("migrate", interactive=False, skip_checks=True, verbosity=1)
-            accounts.ensure_owner()
+            links.ensure_owner()
 
     @staticmethod
     def _left(*, missing_is_fine: bool) -> str | None:

@@ -17,7 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from accounts import services as accounts
+from accounts.services import links
 from config import ide
 from config.processes import environment, services
 from config.supervisor import CannotStart, Supervisor, free_port, only_one, own_folder
@@ -56,7 +56,7 @@ class Command(BaseCommand):
             free_port(env.port)
             self._keep_private()
             self._migrate()
-            owner = accounts.ensure_owner()
+            owner = links.ensure_owner()
             self._clear(env.run)
             self._warn()
             supervisor = Supervisor(
@@ -66,7 +66,7 @@ class Command(BaseCommand):
             try:
                 self._say("Starting …")
                 if supervisor.start():
-                    self._welcome(began, accounts.create_sign_in_link(user=owner, now=timezone.now()) if link else "")
+                    self._welcome(began, links.create_sign_in_link(user=owner, now=timezone.now()) if link else "")
                     connection.close()
                     supervisor.watch()
             finally:

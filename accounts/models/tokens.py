@@ -1,25 +1,12 @@
-"""Users, tokens and one-time sign-in links."""
+"""Tokens of the API."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from django.contrib.auth.models import AbstractUser
 from django.db import models
 
-
-class User(AbstractUser):
-    """Somebody who may sign in. `display_name` is how they are called; the rest is Django's."""
-
-    display_name = models.CharField(max_length=200, blank=True)
-
-    def __str__(self) -> str:
-        return self.username
-
-    @property
-    def shown_name(self) -> str:
-        """What the portal and git call them."""
-        return self.display_name or self.get_full_name() or self.username
+from accounts.models.users import User
 
 
 class Scope(models.TextChoices):
@@ -27,6 +14,7 @@ class Scope(models.TextChoices):
 
     READ = "read", "Read everything its owner may see"
     WORKSPACES = "workspaces", "Create, change, open and delete workspaces"
+    ADMIN = "admin", "Change teams and who is in them"
 
 
 class ApiToken(models.Model):
@@ -48,16 +36,3 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} of {self.user_id}"
-
-
-class SignInLink(models.Model):
-    """A link that signs its user in once."""
-
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sign_in_links")
-    digest = models.CharField(max_length=64, unique=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField()
-    used_at = models.DateTimeField(null=True, blank=True)
-
-    def __str__(self) -> str:
-        return f"sign-in link of {self.user_id}"

@@ -1,0 +1,20 @@
+"""People, teams, tokens and the audit log."""
+
+from accounts.models.audit import AuditClass, AuditEntry
+from accounts.models.teams import Invitation, Membership, Team, TeamRole
+from accounts.models.tokens import ApiToken, Scope
+from accounts.models.users import PlatformRole, SignInLink, User
+
+__all__ = [
+    "ApiToken",
+    "AuditClass",
+    "AuditEntry",
+    "Invitation",
+    "Membership",
+    "PlatformRole",
+    "Scope",
+    "SignInLink",
+    "Team",
+    "TeamRole",
+    "User",
+]
