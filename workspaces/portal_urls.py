@@ -3,7 +3,7 @@
 from django.urls import URLPattern, path, re_path
 from django.views.generic import RedirectView
 
-from workspaces.portal import acts, new, pages, stream
+from workspaces.portal import acts, new, pages, sharing, stream
 
 urlpatterns: list[URLPattern] = [
     path("", pages.index, name="portal-index"),
@@ -20,6 +20,8 @@ urlpatterns: list[URLPattern] = [
     ),
     path("workspaces/<slug:slug>/start", pages.start, name="portal-start"),
     path("workspaces/<slug:slug>/log", pages.log, name="portal-log"),
+    path("workspaces/<slug:slug>/share", sharing.share, name="portal-share"),
+    path("workspaces/<slug:slug>/share/<int:share_id>/end", sharing.unshare, name="portal-unshare"),
     re_path(
         rf"^workspaces/(?P<slug>[-\w]+)/do/(?P<verb>{'|'.join(acts.VERBS)})$",
         acts.act,

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.access import Ability
 from kernel.errors import Failure, NotFound
 from workspaces import selectors
 from workspaces.models import Workspace
@@ -17,7 +18,14 @@ from workspaces.portal.reading import signed_in, user_of
 from workspaces.services import intents
 from workspaces.services.entering import local_path
 
-VERBS = ("start", "stop", "restart", "delete", "restore", "rename")
+VERBS = {
+    "start": Ability.OPERATE,
+    "stop": Ability.OPERATE,
+    "restart": Ability.OPERATE,
+    "delete": Ability.CHANGE,
+    "restore": Ability.CHANGE,
+    "rename": Ability.CHANGE,
+}
 _SAID = {"delete": "goes to the trash.", "restore": "is back, with all its files."}
 
 
@@ -41,7 +49,7 @@ def act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
 
     A GET, which is what is left of a click after signing in again, changes nothing and shows the workspace.
     """
-    workspace = selectors.workspace_of(user_of(request), slug)
+    workspace = selectors.workspace_of(user_of(request), slug, ability=VERBS[verb])
     if request.method != "POST":
         return HttpResponseRedirect(reverse("portal-detail", args=[slug]))
     try:

@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from accounts.access import Ability
 from workspaces import selectors
 from workspaces.portal import present
 from workspaces.portal.pictures import PAGE, Query, detail_picture, list_picture, start_picture
@@ -42,7 +43,8 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     """One workspace: state, why, facts, history, log."""
     workspace = selectors.workspace_of(user_of(request), slug)
     picture = detail_picture(user_of(request), slug)
-    return render(request, "workspaces/detail.html", {"picture": picture, "workspace": workspace})
+    context = {"picture": picture, "workspace": workspace, "row": present.show(workspace)}
+    return render(request, "workspaces/detail.html", context)
 
 
 @never_cache
@@ -67,7 +69,7 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
 @signed_in
 def log(request: HttpRequest, slug: str) -> HttpResponse:
     """The log of the latest run as plain text."""
-    workspace = selectors.workspace_of(user_of(request), slug)
+    workspace = selectors.workspace_of(user_of(request), slug, ability=Ability.OPERATE)
     lines = selectors.log_lines(runtime().logs(workspace.slug, run=workspace.run))
     text = "\n".join(f"{line['time'] or '-'} {line['source']}: {line['text']}" for line in lines)
     return HttpResponse(text or "Nothing was written yet.", content_type="text/plain; charset=utf-8")

@@ -56,7 +56,7 @@ class Query:
 
 def list_picture(user: User, query: Query) -> Picture:
     """The list of workspaces."""
-    rows = selectors.live_workspaces_of(user)
+    rows = selectors.shown_to(user)
     found, older = selectors.page_of(
         selectors.matching(rows, query.text), by="created_at", after=query.after, limit=PAGE
     )
@@ -76,8 +76,9 @@ def detail_picture(user: User, slug: str) -> Picture:
         "languages": present.languages(workspace),
         "ports": present.ports(workspace),
         "entries": present.history(selectors.latest_events_of(workspace, limit=HISTORY)),
+        "grants": selectors.grants_of(workspace),
     }
-    names = ("detail_head", "detail_facts", "detail_start", "detail_events")
+    names = ("detail_head", "detail_facts", "detail_start", "detail_events", "detail_shares")
     return Picture({name: _render(name, context) for name in names})
 
 

@@ -9,10 +9,12 @@ from urllib.parse import quote, urlencode
 
 from django.urls import reverse
 
+from accounts.access import Ability
 from workspaces.models import Condition, Event, Workspace
 from workspaces.portal import words
 from workspaces.portal.shares import Share, shares
 from workspaces.portal.waterfall import Waterfall, draw
+from workspaces.selectors import abilities_of, shown_owner
 from workspaces.services.entering import host_url, local_path
 from workspaces.states import ConditionStatus, ConditionType, Desired, EventKind, Reason, State
 
@@ -45,9 +47,11 @@ class Shown:
     """A workspace as pages show it.
 
     Attributes:
-        ready: whether it runs, and is meant to go on with this run.
+        ready: whether it runs, is meant to go on with this run, and the viewer may be in it.
         doing: its buttons.
         step: where its start stands; empty unless it starts.
+        may: what the viewer may do with it: `operate`, `open`, `change`.
+        owner: whose it is; empty where it is the viewer's own.
     """
 
     workspace: Workspace
@@ -62,6 +66,8 @@ class Shown:
     detail: str
     start: str
     step: str
+    may: frozenset[Ability]
+    owner: str
 
 
 _ACTS: dict[State, tuple[str, ...]] = {
@@ -75,6 +81,7 @@ _ACTS: dict[State, tuple[str, ...]] = {
     State.DELETED: ("restore",),
     State.PURGED: (),
 }
+_NEEDS = {"delete": Ability.CHANGE, "restore": Ability.CHANGE}
 _LABELS = {
     "start": ("Start", "play"),
     "stop": ("Stop", "stop"),
@@ -123,13 +130,17 @@ def _is_ready(workspace: Workspace) -> bool:
 
 
 def show(workspace: Workspace, steps: Sequence[Condition] = ()) -> Shown:
-    """What pages say of a workspace, and offer. `steps` are those of its start, for a list to say how far it is."""
+    """What pages say of a workspace that `selectors.visible_to` found, and offer to the viewer.
+
+    `steps` are those of its start, for a list to say how far it is.
+    """
     state = State(workspace.state)
+    may = abilities_of(workspace)
     start = reverse("portal-start", args=[workspace.slug])
     return Shown(
         workspace=workspace,
         state=state,
-        ready=_is_ready(workspace),
+        ready=_is_ready(workspace) and Ability.OPEN in may,
         said=words.state_words(
             state,
             Reason(workspace.reason),
@@ -141,11 +152,17 @@ def show(workspace: Workspace, steps: Sequence[Condition] = ()) -> Shown:
         notes=words.git_notes(workspace.git),
         warnings=[words.warning_words(code) for code in workspace.warnings],
         address=host_url(workspace.slug),
-        open=_open_link(workspace, state, start),
-        doing=[_act(workspace, verb, state) for verb in _verbs(workspace, state)],
+        open=_open_link(workspace, state, start) if Ability.OPEN in may else None,
+        doing=[
+            _act(workspace, verb, state)
+            for verb in _verbs(workspace, state)
+            if _NEEDS.get(verb, Ability.OPERATE) in may
+        ],
         detail=reverse("portal-detail", args=[workspace.slug]),
         start=start,
         step=_current(steps) if state is State.STARTING and workspace.desired == Desired.RUNNING.value else "",
+        may=may,
+        owner=shown_owner(workspace),
     )
 
 

@@ -8,13 +8,15 @@ from collections.abc import AsyncGenerator, Callable
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts.models import User
+from accounts.selectors import active_user
 from kernel.errors import Failure, Unauthenticated
 from kernel.http import problem_response
+from workspaces import selectors
 from workspaces.live import KEEP_ALIVE_SECONDS, LONGEST_STREAM_SECONDS, StreamResponse, Wakeups, event_frame, look
 from workspaces.portal.pictures import Picture, Query, detail_picture, list_picture, start_picture
 from workspaces.portal.reading import goal_of, tidy
 
-Draw = Callable[[], Picture]
+Draw = Callable[[User], Picture]
 # Changes come in bursts while a workspace starts: they are drawn together.
 BURST_SECONDS = 0.1
 
@@ -33,7 +35,7 @@ async def live(request: HttpRequest) -> HttpResponseBase:
     except Failure as failure:
         return problem_response(failure, request)
     query = Query(tidy(request.GET.get("q", "")), tidy(request.GET.get("after", "")))
-    return await _answer(request, lambda: list_picture(user, query), user)
+    return await _answer(request, lambda viewer: list_picture(viewer, query), user, lambda: Wakeups(owner=user.pk))
 
 
 async def live_workspace(request: HttpRequest, slug: str, view: str) -> HttpResponseBase:
@@ -44,25 +46,37 @@ async def live_workspace(request: HttpRequest, slug: str, view: str) -> HttpResp
         return problem_response(failure, request)
     goal = goal_of(request.GET)
 
-    def draw() -> Picture:
-        return detail_picture(user, slug) if view == "detail" else start_picture(user, slug, goal)
+    def draw(viewer: User) -> Picture:
+        return detail_picture(viewer, slug) if view == "detail" else start_picture(viewer, slug, goal)
 
-    return await _answer(request, draw, user)
+    try:
+        # Whoever owns it: it may be shared.
+        workspace = await look(selectors.workspace_of, user, slug)
+    except Failure as failure:
+        return problem_response(failure, request)
+    return await _answer(request, draw, user, lambda: Wakeups(workspace=str(workspace.pk)))
 
 
-async def _answer(request: HttpRequest, draw: Draw, user: User) -> HttpResponseBase:
+async def _answer(request: HttpRequest, draw: Draw, user: User, wakeups: Callable[[], Wakeups]) -> HttpResponseBase:
     """The stream, or a problem when there is nothing to follow: a browser then stops asking."""
     seen = request.headers.get("Last-Event-ID") or request.GET.get("seen", "")
+
+    def drawn() -> Picture:
+        # A stream outlives a sign-in: whoever was disabled, or lost a role, sees no more.
+        viewer = active_user(user.pk)
+        if viewer is None:
+            raise Unauthenticated("unauthenticated", "You are signed out.", "Sign in again.")
+        return draw(viewer)
+
     try:
-        first = await look(draw)
-        return StreamResponse(request, user.pk, follow(draw, first, seen, user))
+        first = await look(drawn)
+        return StreamResponse(request, user.pk, follow(drawn, first, seen, wakeups()))
     except Failure as failure:
         return problem_response(failure, request)
 
 
-async def follow(draw: Draw, first: Picture, seen: str, user: User) -> AsyncGenerator[bytes]:
+async def follow(draw: Callable[[], Picture], first: Picture, seen: str, wakeups: Wakeups) -> AsyncGenerator[bytes]:
     """`part` frames for what is new; the last of a picture carries the picture's digest as its id."""
-    wakeups = Wakeups(owner=user.pk)
     clock = asyncio.get_running_loop().time
     ends = clock() + LONGEST_STREAM_SECONDS
     shown: Picture | None = first if seen == first.digest else None
