@@ -372,3 +372,15 @@ def test_a_start_takes_no_more_looks_at_the_runtime_than_it_needs(stage: Stage, 
     stage.report()
     assert stage.look(runtime).state == State.RUNNING
     assert len(looks) == 2
+
+
+def test_what_cannot_be_reached_yet_does_not_run_yet(stage: Stage, pending: Workspace) -> None:
+    # In a cluster an agent may report before its node has told the pod's address.
+    stage.behave(start_after=60)
+    stage.look()
+    stage.report()
+    assert stage.look().state == State.STARTING
+    stage.later(seconds=61)
+    found = stage.look()
+    assert found.state == State.RUNNING
+    assert found.upstream["ide"]

@@ -27,6 +27,8 @@ NODE_LOST = "node_lost"
 # What does not end, or cannot be told, for so long is looked at less often.
 PATIENCE = timedelta(minutes=5)
 RARELY = 15.0
+# A node tells a pod's address within a second, and the watch hears it: this is for when it did not.
+ADDRESS = 1.0
 
 
 class Action(enum.StrEnum):
@@ -61,6 +63,7 @@ class View:
         running_since: when this run became ready, where it did.
         exit_reason: of the run that was seen, whether it ended or not; see `Observation.reason`.
         start_timeout, stop_timeout: since the last progress.
+        reachable: whether the runtime says where the run is: a cluster may do so after the agent in it has reported.
         pace: how often the runtime has to be asked.
     """
 
@@ -80,6 +83,7 @@ class View:
     observed_run: int | None = None
     exit_reason: str = ""
     ide_ready: bool = False
+    reachable: bool = True
     content_failed: bool = False
     start_timeout: timedelta = timedelta(minutes=5)
     stop_timeout: timedelta = timedelta(minutes=2)
@@ -132,11 +136,11 @@ def _coming_up(view: View, now: datetime, *, late: bool) -> Decision:
         return Decision(Action.FAIL, "content_failed")
     if view.exit_reason in HOPELESS:
         return Decision(Action.FAIL, view.exit_reason)
-    if view.ide_ready:
+    if view.ide_ready and view.reachable:
         return Decision(Action.MARK_RUNNING, look_again_at=now + timedelta(seconds=view.pace.well))
     if late:
         return Decision(Action.FAIL, "start_timeout")
-    return _wait(now, view.pace.starting)
+    return _wait(now, ADDRESS if view.ide_ready else view.pace.starting)
 
 
 def _running(view: View, now: datetime) -> Decision:

@@ -105,6 +105,7 @@ def view_of(workspace: Workspace, seen: Observation, pace: Pace) -> View:
         exit_reason=seen.reason or (RUN_REFUSED if seen.exit_code == REFUSED else ""),
         ide_ready=steps.get(ConditionType.IDE.value) == ConditionStatus.DONE.value
         and steps.get(ConditionType.CONTENT.value) == ConditionStatus.DONE.value,
+        reachable=bool(seen.upstream),
         content_failed=steps.get(ConditionType.CONTENT.value) == ConditionStatus.FAILED.value,
         start_timeout=timedelta(seconds=env.schedule_timeout if waits_for_room else env.start_timeout),
         stop_timeout=timedelta(seconds=env.stop_timeout),
