@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from accounts import access
-from accounts.models import ApiToken, Membership, Team, User
+from accounts.models import ApiToken, AuditEntry, Membership, Team, User
 from kernel import crypto
 from kernel.errors import NotFound
 
@@ -63,3 +64,13 @@ def team_of(user: access.Person, slug: str) -> Team:
 def members_of(team: Team) -> QuerySet[Membership]:
     """Who is in a team, by name."""
     return team.memberships.select_related("user").order_by("user__username")
+
+
+def sealed_after(sequence: int) -> Iterator[AuditEntry]:
+    """Sealed entries of the audit log behind this number, the oldest first."""
+    return AuditEntry.objects.filter(sequence__gt=sequence).order_by("sequence").iterator(500)
+
+
+def is_sealed(sequence: str, seal: str) -> bool:
+    """Whether the entry with this number has this seal."""
+    return sequence.isdecimal() and AuditEntry.objects.filter(sequence=int(sequence), seal=seal).exists()

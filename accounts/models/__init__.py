@@ -1,6 +1,6 @@
 """People, teams, tokens and the audit log."""
 
-from accounts.models.audit import AuditClass, AuditEntry
+from accounts.models.audit import AuditClass, AuditEntry, AuditHead
 from accounts.models.teams import Invitation, Membership, Team, TeamRole
 from accounts.models.tokens import ApiToken, Scope
 from accounts.models.users import PlatformRole, SignInLink, User
@@ -9,6 +9,7 @@ __all__ = [
     "ApiToken",
     "AuditClass",
     "AuditEntry",
+    "AuditHead",
     "Invitation",
     "Membership",
     "PlatformRole",

@@ -19,6 +19,8 @@ class AuditEntry(models.Model):
     """Who did what to which object, and what changed. Written in the transaction of what it tells, never altered.
 
     People and objects are kept by id and by name as it was, without foreign keys: the log outlives what it tells of.
+    `digest` is that of the content, and `seal` that of the whole log up to here (`accounts.services.sealing`). What
+    need not be kept any longer is `forgotten`: its content is blank, and its digest still holds the chain together.
     """
 
     at = models.DateTimeField()
@@ -35,6 +37,10 @@ class AuditEntry(models.Model):
     reason = models.CharField(max_length=500, blank=True)
     address = models.GenericIPAddressField(null=True)
     request_id = models.CharField(max_length=64, blank=True)
+    digest = models.CharField(max_length=64, blank=True, db_default="")
+    sequence = models.BigIntegerField(null=True, unique=True)
+    seal = models.CharField(max_length=64, blank=True, db_default="")
+    forgotten = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         verbose_name_plural = "audit entries"
@@ -44,7 +50,18 @@ class AuditEntry(models.Model):
             models.Index(fields=["actor_id", "id"], name="audit_of_actor"),
             models.Index(fields=["team_id", "id"], name="audit_of_team"),
             models.Index(fields=["at"], name="audit_by_time"),
+            models.Index(fields=["id"], name="audit_unsealed", condition=models.Q(sequence__isnull=True)),
         ]
 
     def __str__(self) -> str:
         return f"{self.action} of {self.object_type} {self.object_id}"
+
+
+class AuditHead(models.Model):
+    """Where the sealed log ends: one row, which whoever seals holds locked."""
+
+    sequence = models.BigIntegerField(default=0)
+    seal = models.CharField(max_length=64, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.sequence}:{self.seal[:12]}"

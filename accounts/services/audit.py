@@ -7,7 +7,10 @@ neither is. Who asked is told by the caller; from where, by `kernel.origin`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
 from django.utils import timezone
@@ -58,7 +61,7 @@ def record(
         reason: what the actor gave as a reason.
     """
     now = origin.current()
-    return AuditEntry.objects.create(
+    entry = AuditEntry(
         at=timezone.now(),
         kind=kind,
         action=action,
@@ -74,6 +77,34 @@ def record(
         address=now.address,
         request_id=now.request_id,
     )
+    entry.digest = digest_of(entry)
+    entry.save(force_insert=True)
+    return entry
+
+
+def content_of(entry: AuditEntry) -> dict[str, Any]:
+    """All that an entry tells, as JSON has it: what its digest is made of, and what is exported."""
+    return {
+        "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "kind": str(entry.kind),
+        "action": entry.action,
+        "actor_id": entry.actor_id,
+        "actor": entry.actor,
+        "via": entry.via,
+        "object_type": entry.object_type,
+        "object_id": entry.object_id,
+        "object_name": entry.object_name,
+        "team_id": entry.team_id,
+        "difference": entry.difference,
+        "reason": entry.reason,
+        "address": entry.address,
+        "request_id": entry.request_id,
+    }
+
+
+def digest_of(entry: AuditEntry) -> str:
+    """Hex SHA-256 of an entry's content, in one way of writing it."""
+    return hashlib.sha256(json.dumps(content_of(entry), sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -66,6 +66,8 @@ class Environment:
     stop_grace: float
     trash_days: int
     max_workspaces: int
+    audit_days: int
+    audit_access_days: int
     log_format: str
 
     @property
@@ -112,6 +114,8 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_STOP_GRACE": ("10", "Seconds between asking a workspace to end and ending it by force."),
     "SLIPWAY_TRASH_DAYS": ("14", "Days for which a deleted workspace can be restored."),
     "SLIPWAY_MAX_WORKSPACES": ("100", "Workspaces one person may have, those in the trash not counted."),
+    "SLIPWAY_AUDIT_DAYS": ("730", "Days for which the audit log keeps what was changed, and who signed in or got a role, 1 to 36500."),
+    "SLIPWAY_AUDIT_ACCESS_DAYS": ("180", "The same for who entered which workspace."),
     "SLIPWAY_LOG_FORMAT": ("console", "console or json."),
 }  # fmt: skip
 
@@ -294,6 +298,8 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "schedule_timeout": _number(env, "SLIPWAY_SCHEDULE_TIMEOUT", 1, 86_400),
         "stop_timeout": _number(env, "SLIPWAY_STOP_TIMEOUT", 1, 86_400),
         "stop_grace": _number(env, "SLIPWAY_STOP_GRACE", 0, 3_600),
+        "audit_days": int(_number(env, "SLIPWAY_AUDIT_DAYS", 1, 36_500)),
+        "audit_access_days": int(_number(env, "SLIPWAY_AUDIT_ACCESS_DAYS", 1, 36_500)),
         "trash_days": int(_number(env, "SLIPWAY_TRASH_DAYS", 0, 3_650)),
         "max_workspaces": int(_number(env, "SLIPWAY_MAX_WORKSPACES", 1, 1_000_000)),
         "log_format": _choice(env, "SLIPWAY_LOG_FORMAT", "console", "json"),

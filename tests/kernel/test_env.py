@@ -32,6 +32,8 @@ BAD: list[tuple[str, str]] = [
     ("SLIPWAY_AGENTS_LISTEN", "0.0.0.0:agents"),
     ("SLIPWAY_OPERATOR_LISTEN", "8002"),
     ("SLIPWAY_ORPHAN_GRACE", "-1"),
+    ("SLIPWAY_AUDIT_DAYS", "0"),
+    ("SLIPWAY_AUDIT_ACCESS_DAYS", "for ever"),
     ("SLIPWAY_ORPHAN_GRACE", "a day"),
     ("SLIPWAY_RUNTIME", "docker"),
     ("SLIPWAY_KUBERNETES_OPTIONS", "/nonexistent/file"),
