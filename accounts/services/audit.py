@@ -78,8 +78,7 @@ def record(
         request_id=now.request_id,
     )
     entry.digest = digest_of(entry)
-    entry.save(force_insert=True)
-    return entry
+    return AuditEntry.objects.bulk_create([entry])[0]
 
 
 def content_of(entry: AuditEntry) -> dict[str, Any]:
