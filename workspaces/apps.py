@@ -10,4 +10,4 @@ class WorkspacesConfig(AppConfig):
 
     def ready(self) -> None:
         """Register tasks by name, so that `kernel.jobs` finds them, and what is looked at before a start."""
-        from workspaces import checks, tasks  # noqa: F401, PLC0415 - Models must be loaded first.
+        from workspaces import checks, signals, tasks  # noqa: F401, PLC0415 - Models must be loaded first.

@@ -59,6 +59,7 @@ class Reason(enum.StrEnum):
     EXPIRED = "expired"
     INTERRUPTED = "interrupted"
     FAILURE = "failure"
+    OWNER_DISABLED = "owner_disabled"
 
 
 class ConditionType(enum.StrEnum):

@@ -12,7 +12,7 @@ from django.utils import timezone
 from kernel.errors import ClusterFault
 from workspaces.operator import sweep as sweeper
 from workspaces.operator.reconcile import reconcile as reconcile_workspace
-from workspaces.services import activity, devclusters
+from workspaces.services import activity, devclusters, owners
 from workspaces.services.runtimes import runtime
 
 # A busy or restarting database is waited for; the sweep is behind that.
@@ -54,6 +54,12 @@ def settle_dev_access(workspace_id: str) -> None:
 def sweep_dev_cluster() -> None:
     """Find access to the dev cluster that nobody ended."""
     devclusters.sweep()
+
+
+@shared_task(name="workspaces.stop_of_disabled", **_PATIENT)
+def stop_of_disabled(owner_id: str | None = None) -> None:
+    """Stop what disabled users, or this one, have."""
+    owners.stop_of_disabled(int(owner_id) if owner_id else None, now=timezone.now())
 
 
 @shared_task(name="workspaces.flush_activity", **_PATIENT)

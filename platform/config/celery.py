@@ -48,6 +48,7 @@ def configuration(redis_url: str) -> dict[str, Any]:
             "flush-activity": {"task": "workspaces.flush_activity", "schedule": 30.0, "options": {"expires": 60}},
             "sweep-orphans": {"task": "workspaces.sweep_orphans", "schedule": 300.0, "options": {"expires": 600}},
             "sweep-dev": {"task": "workspaces.sweep_dev_cluster", "schedule": 300.0, "options": {"expires": 600}},
+            "stop-disabled": {"task": "workspaces.stop_of_disabled", "schedule": 60.0, "options": {"expires": 60}},
             "seal-audit": {"task": "accounts.seal_audit", "schedule": 60.0, "options": {"expires": 60}},
             "forget": {"task": "accounts.forget_expired", "schedule": 3600.0, "options": {"expires": 3600}},
         },

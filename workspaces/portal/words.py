@@ -51,6 +51,8 @@ _WHY_BECAUSE: dict[tuple[State, Reason], str] = {
     (State.STOPPING, Reason.IDLE): "Nobody used it for a while. Your files are kept.",
     (State.STOPPING, Reason.RESTART): "It stops, then starts afresh.",
     (State.STOPPING, Reason.DELETED): "It is stopped before it goes to the trash.",
+    (State.STOPPING, Reason.OWNER_DISABLED): "Its owner's account was disabled. The files are kept.",
+    (State.STOPPED, Reason.OWNER_DISABLED): "Its owner's account was disabled. The files are kept.",
     (State.STOPPED, Reason.USER): "You stopped it. Your files are kept.",
     (State.STOPPED, Reason.IDLE): "Nobody used it for a while. Opening it wakes it up.",
     (State.STOPPED, Reason.RESTORED): "Back from the trash, with all its files.",
@@ -200,6 +202,7 @@ REASONS: dict[Reason, str] = {
     Reason.EXPIRED: "its time in the trash was over",
     Reason.INTERRUPTED: "it ended unexpectedly",
     Reason.FAILURE: "",
+    Reason.OWNER_DISABLED: "its owner was disabled",
 }
 _INTENTS: dict[Desired, str] = {
     Desired.RUNNING: "Start asked for",

@@ -59,6 +59,12 @@ def _want(
                 "This workspace is being deleted.",
                 "Wait until it is in the trash, then restore it.",
             )
+        if desired is Desired.RUNNING and not workspace.owner.is_active:
+            raise Conflict(
+                "owner_disabled",
+                "The account of this workspace's owner is disabled.",
+                "Ask an administrator to enable it.",
+            )
         if _already(workspace, desired, restart=restart) or _accept(workspace, desired, actor, now, reason, restart):
             return workspace
     raise _busy()
