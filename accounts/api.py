@@ -15,7 +15,7 @@ from accounts.authentication import signed_in
 from accounts.models import PlatformRole, Scope, Team, TeamRole, User
 from accounts.services import teams
 from kernel.errors import Forbidden
-from kernel.shapes import PROBLEMS
+from kernel.shapes import PROBLEMS, validated
 
 
 class Me(serializers.Serializer[Any]):
@@ -77,12 +77,6 @@ class MemberList(serializers.Serializer[Any]):
     members = Member(many=True)
 
 
-def _valid(shape: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    parsed = shape(data=request.data)
-    parsed.is_valid(raise_exception=True)
-    return dict(parsed.validated_data)
-
-
 def _shown(user: User, slug: str) -> Response:
     return Response(TeamShape(selectors.team_of(user, slug)).data)
 
@@ -121,7 +115,7 @@ class TeamsView(APIView):
         actor = signed_in(request)
         if actor.platform_role is not PlatformRole.ADMIN:
             raise Forbidden("admin_needed", "Only platform admins make teams.", "Ask one of them.")
-        wanted = _valid(CreateTeam, request)
+        wanted = validated(CreateTeam, request)
         team = teams.create_team(slug=wanted["slug"], name=wanted["name"], actor=actor)
         answer = _shown(actor, team.slug)
         answer.status_code = status.HTTP_201_CREATED
@@ -144,7 +138,7 @@ class TeamView(APIView):
         """Rename it, for its owners and admins."""
         actor = signed_in(request)
         team = _team_led_by(actor, slug, TeamRole.OWNER, TeamRole.ADMIN)
-        teams.rename_team(team, name=_valid(ChangeTeam, request)["name"], actor=actor)
+        teams.rename_team(team, name=validated(ChangeTeam, request)["name"], actor=actor)
         return _shown(actor, slug)
 
     @extend_schema(operation_id="teams_delete", responses={204: None, **PROBLEMS})
@@ -180,7 +174,7 @@ class MemberView(APIView):
     @extend_schema(operation_id="members_set", request=Role, responses={200: MemberList, **PROBLEMS})
     def put(self, request: Request, slug: str, username: str) -> Response:
         """Take somebody in, or give them another role. A team keeps at least one owner."""
-        team = self._change(request, slug, username, TeamRole(_valid(Role, request)["role"]))
+        team = self._change(request, slug, username, TeamRole(validated(Role, request)["role"]))
         return Response({"members": Member(selectors.members_of(team), many=True).data})
 
     @extend_schema(operation_id="members_remove", responses={204: None, **PROBLEMS})

@@ -41,6 +41,23 @@ def valid_token(secret: str, *, now: datetime) -> ApiToken | None:
     )
 
 
+def tokens_of(user: User) -> QuerySet[ApiToken]:
+    """Somebody's tokens, the newest first; those that have ended too, until they are forgotten."""
+    return ApiToken.objects.filter(user=user).select_related("user").order_by("-created_at", "-pk")
+
+
+def token_of(user: User, token_id: int) -> ApiToken:
+    """One of them.
+
+    Raises:
+        NotFound: not there, or somebody else's.
+    """
+    found = tokens_of(user).filter(pk=token_id).first()
+    if found is None:
+        raise NotFound("token_not_found", "There is no such token, or it is not yours.", "List your tokens.")
+    return found
+
+
 def teams_of(user: access.Person) -> QuerySet[Team]:
     """The teams that this user may see, with the number of `people` and their own role (`mine`), in one query."""
     mine = Membership.objects.filter(team=OuterRef("pk"), user=user.pk).values("role")

@@ -44,7 +44,7 @@ def test_an_entry_says_who_did_what_from_where(
     headers = {**bearer(owner), "X-Request-ID": "abc-123"}
     answer = Client().post(f"/api/v1/workspaces/{workspace.pk}/start", headers=headers, REMOTE_ADDR="192.0.2.7")
     assert answer.status_code == 202
-    entry = AuditEntry.objects.get()
+    entry = AuditEntry.objects.get(object_type="workspace")
     assert (entry.actor, entry.action, entry.object_id) == ("owner", "workspace.running", str(workspace.pk))
     assert (entry.address, entry.request_id) == ("192.0.2.7", "abc-123")
     assert entry.via.startswith("token:")

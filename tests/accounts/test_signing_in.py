@@ -143,7 +143,7 @@ def test_a_sign_in_is_not_published(listener: Listener, owner: User, member: Use
 def test_the_end_of_a_token_is_published(listener: Listener, owner: User) -> None:
     now = timezone.now()
     token, _ = tokens.create_token(user=owner, name="x", scopes=["read"], life=timedelta(days=1), now=now)
-    tokens.revoke_token(token, now=now)
+    tokens.revoke_token(token, actor=None, now=now)
     assert listener.next() == {"user": str(owner.pk)}
 
 

@@ -84,7 +84,7 @@ def test_a_token_ends(owner: User) -> None:
     assert valid_token(secret, now=now) == token
     assert valid_token(secret, now=now + timedelta(days=1)) is None
     assert valid_token(secret[:-1] + ("1" if secret.endswith("0") else "0"), now=now) is None
-    tokens.revoke_token(token, now=now)
+    tokens.revoke_token(token, actor=None, now=now)
     assert valid_token(secret, now=now) is None
 
 

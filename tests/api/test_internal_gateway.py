@@ -177,7 +177,7 @@ def test_tokens(gateway: Api, owner: User, workspace: Workspace, bearer: Any) ->
     assert ask(gateway, bearer=reading)["decision"] == "sign_in"
     with time_machine.travel(timezone.now() + timedelta(days=2)):
         assert ask(gateway, bearer=token)["decision"] == "sign_in"
-    tokens.revoke_token(ApiToken.objects.get(scopes=["workspaces"]), now=timezone.now())
+    tokens.revoke_token(ApiToken.objects.get(scopes=["workspaces"]), actor=None, now=timezone.now())
     assert ask(gateway, bearer=token)["decision"] == "sign_in"
 
 

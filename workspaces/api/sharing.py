@@ -18,7 +18,7 @@ from accounts.access import Ability, Level
 from accounts.authentication import signed_in
 from accounts.models import Scope
 from kernel.errors import Invalid
-from kernel.shapes import PROBLEMS
+from kernel.shapes import PROBLEMS, validated
 from workspaces import selectors
 from workspaces.services import sharing
 
@@ -59,12 +59,6 @@ class BreakGlass(serializers.Serializer[Any]):
     minutes = serializers.IntegerField(min_value=1, max_value=480, default=60)
 
 
-def _valid(shape: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    parsed = shape(data=request.data)
-    parsed.is_valid(raise_exception=True)
-    return dict(parsed.validated_data)
-
-
 class SharesView(APIView):
     """Who else may be in a workspace."""
 
@@ -79,7 +73,7 @@ class SharesView(APIView):
         """Share it with a person or a team; sharing again changes the level and the end."""
         actor = signed_in(request)
         workspace = selectors.workspace_of(actor, workspace_id, ability=Ability.CHANGE)
-        wanted = _valid(CreateShare, request)
+        wanted = validated(CreateShare, request)
         user, team = wanted.get("user"), wanted.get("team")
         if bool(user) == bool(team):
             raise Invalid("share_with_whom", "Name a user or a team, and not both.", "Send one of them.", field="user")
@@ -116,7 +110,7 @@ class BreakGlassView(APIView):
         """Enter somebody's workspace as a platform admin, for a reason and for a time; its owner sees both."""
         actor = signed_in(request)
         workspace = selectors.workspace_of(actor, workspace_id)
-        wanted = _valid(BreakGlass, request)
+        wanted = validated(BreakGlass, request)
         life = timedelta(minutes=wanted["minutes"])
         grant = sharing.break_glass(workspace, reason=wanted["reason"], life=life, actor=actor, now=timezone.now())
         return Response(Share(grant).data, status=status.HTTP_201_CREATED)

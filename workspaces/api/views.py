@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 from accounts.access import Ability
 from accounts.authentication import signed_in
 from kernel.errors import Invalid, NotFound
-from kernel.shapes import PROBLEMS
+from kernel.shapes import PROBLEMS, validated
 from kernel.throttle import LookupThrottle, SuggestionThrottle
 from workspaces import selectors
 from workspaces.api import serializers as shapes
@@ -65,12 +65,6 @@ class Page(CursorPagination):
 def _detail(workspace: Workspace, code: int = status.HTTP_200_OK, headers: dict[str, str] | None = None) -> Response:
     context = {"conditions": selectors.conditions_of(workspace)}
     return Response(shapes.WorkspaceDetail(workspace, context=context).data, status=code, headers=headers)
-
-
-def _validated(shape: type[Any], request: Request) -> dict[str, Any]:
-    parsed = shape(data=request.data)
-    parsed.is_valid(raise_exception=True)
-    return dict(parsed.validated_data)
 
 
 def _choice(words: type[Word], text: str, field: str) -> Word:
@@ -129,7 +123,7 @@ class WorkspaceList(APIView):
     )
     def post(self, request: Request) -> Response:
         """Create a workspace and start it; everything slow happens after the answer."""
-        wanted = _validated(shapes.CreateWorkspace, request)
+        wanted = validated(shapes.CreateWorkspace, request)
         workspace, created = create.create(
             owner=signed_in(request),
             repo=wanted["repo"],
@@ -160,7 +154,7 @@ class WorkspaceItem(APIView):
     def patch(self, request: Request, workspace_id: UUID) -> Response:
         """Rename it. Its slug and addresses stay."""
         workspace = selectors.workspace_of(request.user, workspace_id, ability=Ability.CHANGE)
-        wanted = _validated(shapes.ChangeWorkspace, request)
+        wanted = validated(shapes.ChangeWorkspace, request)
         return _detail(intents.rename(workspace, name=wanted["name"], actor=signed_in(request)))
 
     @extend_schema(operation_id="workspaces_delete", responses={202: shapes.WorkspaceDetail, **PROBLEMS})
