@@ -14,7 +14,16 @@ from workspaces.portal import words
 from workspaces.portal.shares import Share, shares
 from workspaces.portal.waterfall import Waterfall, draw
 from workspaces.services.entering import host_url, local_path
-from workspaces.states import ConditionStatus, ConditionType, Desired, EventKind, Reason, State
+from workspaces.states import (
+    ONLY_COPY,
+    ConditionStatus,
+    ConditionType,
+    CopyPhase,
+    Desired,
+    EventKind,
+    Reason,
+    State,
+)
 
 UNDER_WAY = frozenset({State.PENDING, State.STARTING})
 _DROPPED = frozenset({ConditionStatus.WAITING.value, ConditionStatus.RUNNING.value})
@@ -48,6 +57,7 @@ class Shown:
         ready: whether it runs, and is meant to go on with this run.
         doing: its buttons.
         step: where its start stands; empty unless it starts.
+        kept_as_copy: its files are in a copy alone.
     """
 
     workspace: Workspace
@@ -55,6 +65,7 @@ class Shown:
     ready: bool
     said: words.Words
     notes: list[words.Note]
+    kept_as_copy: bool
     warnings: list[tuple[str, str]]
     address: str
     open: Link | None
@@ -139,6 +150,7 @@ def show(workspace: Workspace, steps: Sequence[Condition] = ()) -> Shown:
             restart=workspace.restart_pending,
         ),
         notes=words.git_notes(workspace.git),
+        kept_as_copy=CopyPhase(workspace.copy_phase) in ONLY_COPY,
         warnings=[words.warning_words(code) for code in workspace.warnings],
         address=host_url(workspace.slug),
         open=_open_link(workspace, state, start),
