@@ -13,7 +13,7 @@ from django.db import models
 
 from accounts.access import Level
 from accounts.models import Team
-from workspaces.states import ConditionStatus, ConditionType, Desired, EventKind, State
+from workspaces.states import ConditionStatus, ConditionType, CopyPhase, Desired, EventKind, State
 
 
 def _choices(words: type[Any]) -> list[tuple[str, str]]:
@@ -76,6 +76,11 @@ class Workspace(models.Model):
     warnings = models.JSONField(default=list)
     git = models.JSONField(default=dict)
     ports = models.JSONField(default=list)
+    # With defaults of the database's own: during an upgrade the version before this one inserts rows too.
+    copy_phase = models.CharField(
+        max_length=10, choices=_choices(CopyPhase), default=CopyPhase.NONE.value, db_default="", blank=True
+    )
+    copy = models.JSONField(default=dict, db_default={})
 
     created_at = models.DateTimeField(auto_now_add=True)
     wanted_at = models.DateTimeField()

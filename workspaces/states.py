@@ -100,6 +100,22 @@ OVER = frozenset({ConditionStatus.DONE, ConditionStatus.FAILED})
 CALLED_OFF = "called_off"
 
 
+class CopyPhase(enum.StrEnum):
+    """What became of a workspace's volume in the trash; see `operator.copies`."""
+
+    NONE = ""  # The volume is all there is.
+    SAVING = "saving"  # A copy is being made. The volume is untouched.
+    STALLED = "stalled"  # That failed, and waits for another attempt.
+    FREEING = "freeing"  # There is a whole copy, which counts from here on; the volume is being deleted.
+    KEPT = "kept"  # The copy is all there is.
+    RESTORED = "restored"  # There is a volume made from the copy, which may still be filled from it.
+    SPENT = "spent"  # Nobody needs the copy any more; it is being forgotten.
+
+
+# The files of a workspace are in its copy alone.
+ONLY_COPY = frozenset({CopyPhase.FREEING, CopyPhase.KEPT})
+
+
 class EventKind(enum.StrEnum):
     """What an entry in a workspace's history is about."""
 

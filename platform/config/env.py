@@ -65,6 +65,7 @@ class Environment:
     stop_timeout: float
     stop_grace: float
     trash_days: int
+    trash_copies: int
     max_workspaces: int
     audit_days: int
     audit_access_days: int
@@ -113,6 +114,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "SLIPWAY_STOP_TIMEOUT": ("120", "Seconds after which a stop that does not end is reported as failed."),
     "SLIPWAY_STOP_GRACE": ("10", "Seconds between asking a workspace to end and ending it by force."),
     "SLIPWAY_TRASH_DAYS": ("14", "Days for which a deleted workspace can be restored."),
+    "SLIPWAY_TRASH_COPIES": ("0", "How many workspaces in the trash may be copied at once, 0 to 100. Each is then kept as a verified copy, and its volume is freed; 0: the trash keeps volumes. docs/storage.md says what it needs, and when to turn it on."),
     "SLIPWAY_MAX_WORKSPACES": ("100", "Workspaces one person may have, those in the trash not counted."),
     "SLIPWAY_AUDIT_DAYS": ("730", "Days for which the audit log keeps what was changed, and who signed in or got a role, 1 to 36500."),
     "SLIPWAY_AUDIT_ACCESS_DAYS": ("180", "The same for who entered which workspace."),
@@ -301,6 +303,7 @@ def read(overrides: dict[str, str] | None = None) -> Environment:
         "audit_days": int(_number(env, "SLIPWAY_AUDIT_DAYS", 1, 36_500)),
         "audit_access_days": int(_number(env, "SLIPWAY_AUDIT_ACCESS_DAYS", 1, 36_500)),
         "trash_days": int(_number(env, "SLIPWAY_TRASH_DAYS", 0, 3_650)),
+        "trash_copies": int(_number(env, "SLIPWAY_TRASH_COPIES", 0, 100)),
         "max_workspaces": int(_number(env, "SLIPWAY_MAX_WORKSPACES", 1, 1_000_000)),
         "log_format": _choice(env, "SLIPWAY_LOG_FORMAT", "console", "json"),
     }

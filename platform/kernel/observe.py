@@ -36,6 +36,15 @@ ORPHANS = Gauge(
 DEV_CLUSTER = Counter(
     "slipway_dev_cluster_operations_total", "What was asked of the dev cluster.", ["operation", "outcome"]
 )
+COPIES = Counter(
+    "slipway_copies_total", "Steps of keeping the trash as copies, and what came of them.", ["operation", "outcome"]
+)
+COPY_SECONDS = Histogram(
+    "slipway_copy_duration_seconds",
+    "From the first ask until a copy was made (save) or a volume was made from it (restore).",
+    ["operation"],
+    buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600),
+)
 ORPHANS_CLEARED = Counter(
     "slipway_runtime_orphans_cleared_total", "Workspaces that nobody owned of which all but the volume was removed."
 )

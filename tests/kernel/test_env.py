@@ -52,6 +52,7 @@ BAD: list[tuple[str, str]] = [
     ("SLIPWAY_STOP_TIMEOUT", "forever"),
     ("SLIPWAY_STOP_GRACE", "-1"),
     ("SLIPWAY_TRASH_DAYS", "-1"),
+    ("SLIPWAY_TRASH_COPIES", "101"),
     ("SLIPWAY_MAX_WORKSPACES", "0"),
     ("SLIPWAY_LOG_FORMAT", "xml"),
     ("SLIPWAY_SECRET_KEY_FILE", "/nonexistent/file"),

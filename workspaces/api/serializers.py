@@ -13,6 +13,7 @@ from rest_framework import serializers
 
 from workspaces.models import Condition, Event, Repository, Workspace
 from workspaces.services.entering import host_url
+from workspaces.states import ONLY_COPY, CopyPhase
 
 
 def _columns(row: Workspace | Repository | Condition, names: Iterable[str]) -> dict[str, Any]:
@@ -145,14 +146,23 @@ class WorkspaceSerializer(serializers.ModelSerializer[Workspace]):
 class WorkspaceDetail(WorkspaceSerializer):
     """A workspace with the steps of its latest start."""
 
+    kept_as_copy = serializers.SerializerMethodField()
     conditions = serializers.SerializerMethodField()
 
     class Meta(WorkspaceSerializer.Meta):
-        fields = (*WorkspaceSerializer.Meta.fields, "conditions")  # type: ignore[assignment]  # One longer.
+        fields = (*WorkspaceSerializer.Meta.fields, "kept_as_copy", "conditions")  # type: ignore[assignment]  # Longer.
 
     def to_representation(self, instance: Workspace) -> dict[str, Any]:
-        """The same and the steps."""
-        return {**super().to_representation(instance), "conditions": self.get_conditions(instance)}
+        """The same and what only the details have."""
+        return {
+            **super().to_representation(instance),
+            "kept_as_copy": self.get_kept_as_copy(instance),
+            "conditions": self.get_conditions(instance),
+        }
+
+    def get_kept_as_copy(self, workspace: Workspace) -> bool:
+        """Whether its files are in a copy alone, from which its next start makes a volume."""
+        return CopyPhase(workspace.copy_phase) in ONLY_COPY
 
     @extend_schema_field(ConditionSerializer(many=True))
     def get_conditions(self, workspace: Workspace) -> list[dict[str, Any]]:

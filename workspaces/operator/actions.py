@@ -24,7 +24,16 @@ from workspaces.selectors import conditions_of
 from workspaces.services import conditions, events
 from workspaces.services.runtimes import run_spec
 from workspaces.services.transition import transition
-from workspaces.states import OVER, RUNTIME_CONDITIONS, ConditionStatus, ConditionType, Desired, Reason, State
+from workspaces.states import (
+    OVER,
+    RUNTIME_CONDITIONS,
+    ConditionStatus,
+    ConditionType,
+    CopyPhase,
+    Desired,
+    Reason,
+    State,
+)
 
 # A look that is due this soon is asked for by a message; later ones are the sweep's.
 NUDGE_WITHIN = timedelta(seconds=4)
@@ -175,6 +184,9 @@ def _retry(step: Step) -> bool:
 def _mark_running(step: Step) -> bool:
     workspace = step.workspace
     now = timezone.now()
+    # Storage may fill a volume from the copy when it is first used: only now is the copy nobody's only one.
+    restored = workspace.copy_phase == CopyPhase.RESTORED.value
+    spent: dict[str, Any] = {"copy_phase": CopyPhase.SPENT.value} if restored else {}
     done = transition(
         workspace,
         State.RUNNING,
@@ -185,6 +197,7 @@ def _mark_running(step: Step) -> bool:
         started_at=now,
         last_activity_at=now,
         look_again_at=step.decision.look_again_at,
+        **spent,
     )
     if done:
         observe.START_SECONDS.observe((now - workspace.wanted_at).total_seconds())
@@ -214,8 +227,8 @@ def _destroy_run(step: Step) -> bool:
 def _mark_stopped(step: Step) -> bool:
     workspace = step.workspace
     now = timezone.now()
-    # What is wanted next (a restart, the trash) must be found by the sweep even if this worker ends here.
-    next_look = None if workspace.desired == Desired.STOPPED.value else now
+    # What comes next (a restart, the trash, a copy's end) must be found by the sweep even if this worker ends here.
+    next_look = None if workspace.desired == Desired.STOPPED.value and not workspace.copy_phase else now
     return transition(
         workspace,
         State.STOPPED,
@@ -268,7 +281,7 @@ def _mark_deleted(step: Step) -> bool:
         reason=Reason.DELETED,
         deleted_at=now,
         purge_at=purge_at,
-        look_again_at=purge_at,
+        look_again_at=now if settings.ENVIRONMENT.trash_copies or workspace.copy_phase else purge_at,
         text=f"In the trash until {purge_at:%d %B %Y}.",
     )
 

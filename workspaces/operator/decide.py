@@ -1,7 +1,8 @@
 """What to do about one workspace, from what is known of it. Pure and total: every view has an answer.
 
 Two rules are older than all others: *unknown* is never acted on, and nothing here ever deletes data except `PURGE`,
-which needs a workspace that its owner deleted and whose time in the trash is over.
+which needs a workspace that its owner deleted and whose time in the trash is over. What a copy of the volume asks for
+comes after this, in `copying`.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ class Action(enum.StrEnum):
     MARK_DELETED = "mark_deleted"
     PURGE = "purge"
     DESTROY_VOLUME = "destroy_volume"
+    BEGIN_COPY = "begin_copy"
+    SAVE_COPY = "save_copy"
+    FREE_VOLUME = "free_volume"
+    KEEP_VOLUME = "keep_volume"
+    RESTORE_COPY = "restore_copy"
+    FORGET_COPY = "forget_copy"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

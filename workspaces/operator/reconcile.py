@@ -20,7 +20,9 @@ from django.utils import timezone
 from kernel import observe
 from kernel.errors import Failure
 from workspaces.models import Workspace
-from workspaces.operator.actions import ACTIONS, PURGE_PATIENCE, Step, adopt, fail, look_again, words
+from workspaces.operator import actions, copies
+from workspaces.operator.actions import PURGE_PATIENCE, Step, adopt, fail, look_again, words
+from workspaces.operator.copying import with_copy
 from workspaces.operator.decide import NODE_LOST, RUN_REFUSED, Action, Decision, View, decide
 from workspaces.runtime.errors import SpecConflict, VolumeMissing
 from workspaces.runtime.port import REFUSED, Observation, Pace, Presence, Runtime
@@ -29,6 +31,10 @@ from workspaces.services import conditions, events
 from workspaces.states import ConditionStatus, ConditionType, Desired, State
 
 log = structlog.get_logger(__name__)
+
+ACTIONS = actions.ACTIONS | copies.ACTIONS
+# What goes wrong in these is the storage's.
+_OF_THE_VOLUME = frozenset({Action.FREE_VOLUME, Action.RESTORE_COPY})
 
 # A chain of immediate steps is short; this only bounds a mistake.
 MOST_STEPS = 12
@@ -51,7 +57,8 @@ def _step(workspace_id: UUID, runtime: Runtime) -> bool:
     seen = _observe(workspace, runtime)
     adopt(workspace, seen)
     _tell(workspace, seen)
-    decision = decide(view_of(workspace, seen, runtime.pace), timezone.now())
+    view, now = view_of(workspace, seen, runtime.pace), timezone.now()
+    decision = with_copy(decide(view, now), view, copies.kept_of(workspace), now)
     observe.RECONCILES.labels(decision.action.value).inc()
     return _act(workspace, seen, decision, runtime)
 
@@ -132,15 +139,16 @@ def _on_failure(workspace: Workspace, decision: Decision, failure: Failure) -> b
     late = timezone.now() - workspace.progress_at > timedelta(seconds=settings.ENVIRONMENT.start_timeout)
     # A run that a slower worker left behind is cleared away by the next looks.
     passing = failure.temporary or isinstance(failure, SpecConflict)
+    storage = isinstance(failure, VolumeMissing) or decision.action in _OF_THE_VOLUME
+    kind = ConditionType.VOLUME if storage else ConditionType.CONTAINER
     if starting and (late or not passing):
         step: dict[str, Any] = {"code": failure.code, "message": failure.user_text, "next_step": failure.next_step}
-        kind = ConditionType.VOLUME if isinstance(failure, VolumeMissing) else ConditionType.CONTAINER
         conditions.put(workspace, kind, ConditionStatus.FAILED, now=timezone.now(), **step)
         return fail(workspace, {**words(step), "responsible": failure.responsible})
     if starting:
         conditions.put(
             workspace,
-            ConditionType.CONTAINER,
+            kind,
             ConditionStatus.RUNNING,
             now=timezone.now(),
             code=failure.code,

@@ -16,7 +16,16 @@ from workspaces.portal.shares import Share, shares
 from workspaces.portal.waterfall import Waterfall, draw
 from workspaces.selectors import abilities_of, shown_owner
 from workspaces.services.entering import host_url, local_path
-from workspaces.states import ConditionStatus, ConditionType, Desired, EventKind, Reason, State
+from workspaces.states import (
+    ONLY_COPY,
+    ConditionStatus,
+    ConditionType,
+    CopyPhase,
+    Desired,
+    EventKind,
+    Reason,
+    State,
+)
 
 UNDER_WAY = frozenset({State.PENDING, State.STARTING})
 _DROPPED = frozenset({ConditionStatus.WAITING.value, ConditionStatus.RUNNING.value})
@@ -52,6 +61,7 @@ class Shown:
         step: where its start stands; empty unless it starts.
         may: what the viewer may do with it: `operate`, `open`, `change`.
         owner: whose it is; empty where it is the viewer's own.
+        kept_as_copy: its files are in a copy alone.
     """
 
     workspace: Workspace
@@ -59,6 +69,7 @@ class Shown:
     ready: bool
     said: words.Words
     notes: list[words.Note]
+    kept_as_copy: bool
     warnings: list[tuple[str, str]]
     address: str
     open: Link | None
@@ -150,6 +161,7 @@ def show(workspace: Workspace, steps: Sequence[Condition] = ()) -> Shown:
             restart=workspace.restart_pending,
         ),
         notes=words.git_notes(workspace.git),
+        kept_as_copy=CopyPhase(workspace.copy_phase) in ONLY_COPY,
         warnings=[words.warning_words(code) for code in workspace.warnings],
         address=host_url(workspace.slug),
         open=_open_link(workspace, state, start) if Ability.OPEN in may else None,

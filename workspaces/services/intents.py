@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts.models import User
@@ -151,6 +152,8 @@ def _take_out(workspace: Workspace, actor: User | None, now: datetime) -> bool:
             generation=workspace.generation + 1,
             deleted_at=None,
             purge_at=None,
+            # A copy of it may be under way, also where this row was read before that began.
+            look_again_at=now if workspace.copy_phase or settings.ENVIRONMENT.trash_copies else None,
             failure={},
         )
 
