@@ -67,6 +67,7 @@ def test_from_a_sign_in_link_to_vs_code_and_back(platform: Platform, rocket: str
     assert (checkout / "prepared.txt").read_text() == "prepared\n"
     expect(page.locator("#log")).not_to_contain_text("Could not locate the bindings file")
     expect(page.get_by_text("Cloned acme/rocket").first).to_be_visible()
+    page.locator("#log-source").select_option("postCreateCommand")
     picture(page, "detail")
     page.get_by_role("button", name="Stop Moon shot").click()
     expect(page.get_by_text("Stopped", exact=True).first).to_be_visible()
