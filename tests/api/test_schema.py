@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from schemathesis import checks
 
 from accounts.models import User
+from tests.support.github import GitHubServer
 from workspaces.models import Workspace
+from workspaces.services.repositories import providers
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "openapi.yaml"
 
@@ -52,6 +55,16 @@ CHECKS = [
 ]
 
 
+@pytest.fixture
+def empty_github(settings: Any) -> Iterator[None]:
+    """A GitHub without repositories: what is sent may well read like the name of one, and one that is away is a 503."""
+    with GitHubServer() as server:
+        settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, github_api_url=server.api_url)
+        providers.cache_clear()
+        yield
+        providers().close()
+
+
 def _operations() -> list[Any]:
     schema: Any = schemathesis.openapi.from_dict(_document())
     schema.app = get_wsgi_application()
@@ -59,6 +72,7 @@ def _operations() -> list[Any]:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("empty_github")
 @pytest.mark.parametrize("operation", _operations(), ids=lambda operation: operation.label)
 def test_whatever_is_sent_the_answer_is_as_described(
     operation: Any, owner: User, bearer: Callable[..., dict[str, str]], workspace_factory: Callable[..., Workspace]
