@@ -46,6 +46,7 @@ def test_a_workspace_in_the_trash_is_a_snapshot_and_comes_back_from_it(
     def runs(phase: CopyPhase) -> None:
         until(State.STARTING, phase)
         eventually(lambda: look().run and storage.get("pod"), timeout=60)
+        storage.say(phase="Running", podIP="10.1.1.1", podIPs=[{"ip": "10.1.1.1"}])
         report.apply(workspace, READY, now=timezone.now())
 
     runs(CopyPhase.NONE)
