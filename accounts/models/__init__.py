@@ -1,7 +1,7 @@
 """People, teams, tokens and the audit log."""
 
 from accounts.models.audit import AuditClass, AuditEntry, AuditHead
-from accounts.models.teams import Invitation, Membership, Team, TeamRole
+from accounts.models.teams import Membership, Team, TeamRole
 from accounts.models.tokens import ApiToken, Scope
 from accounts.models.users import PlatformRole, SignInLink, User
 
@@ -10,7 +10,6 @@ __all__ = [
     "AuditClass",
     "AuditEntry",
     "AuditHead",
-    "Invitation",
     "Membership",
     "PlatformRole",
     "Scope",

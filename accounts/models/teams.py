@@ -1,4 +1,4 @@
-"""Teams, who is in them, and who was asked to be."""
+"""Teams and who is in them."""
 
 from __future__ import annotations
 
@@ -48,24 +48,3 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} is {self.role} of {self.team_id}"
-
-
-class Invitation(models.Model):
-    """A link, for one address, that makes whoever follows it a member. Only its digest is kept."""
-
-    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="invitations")
-    email = models.EmailField()
-    role = models.CharField(max_length=10, choices=TeamRole.choices)
-    digest = models.CharField(max_length=64, unique=True)
-    invited_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField()
-    accepted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    accepted_at = models.DateTimeField(null=True)
-    revoked_at = models.DateTimeField(null=True)
-
-    class Meta:
-        ordering = ["-created_at"]
-
-    def __str__(self) -> str:
-        return f"invitation to {self.team_id}"
