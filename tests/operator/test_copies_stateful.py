@@ -33,7 +33,9 @@ WISHES: dict[str, Callable[..., Workspace]] = {
     "delete": intents.delete,
     "restore": intents.restore,
 }
-ACTS = st.sampled_from([*WISHES, "type", "work", "work"])
+# Back from the trash, into it, and in it again.
+LIFE = ("restore", "start", "work", "type", "delete", "work")
+ACTS = st.sampled_from([*WISHES, "type", "work", "work", "life", "life"])
 EFFORT = effort(
     max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
@@ -79,6 +81,9 @@ class Trash(RuleBasedStateMachine):
                 WISHES[word](row, actor=self.owner, now=timezone.now())
         elif word == "work":
             self.work(20)
+        elif word == "life":
+            for each in LIFE:
+                self.act(each)
         elif row.state == State.RUNNING and self.runs(row):
             self.count += 1
             self.last = f"line {self.count}"
@@ -119,24 +124,26 @@ class Trash(RuleBasedStateMachine):
         finally:
             self.runtime.before = self.runtime.after = lambda _: None
 
-    @rule(skip=st.integers(0, 2), acts=st.lists(ACTS, min_size=1, max_size=8))
-    def a_worker_is_overtaken(self, skip: int, acts: list[str]) -> None:
-        """Between its decision and what it asks of the runtime, all this happens."""
+    @rule(
+        when=st.sampled_from(["before", "after"]), skip=st.integers(0, 2), acts=st.lists(ACTS, min_size=1, max_size=5)
+    )
+    def a_worker_is_overtaken(self, when: str, skip: int, acts: list[str]) -> None:
+        """Between its decision and what it asks of the runtime, or that and its conclusion, all this happens."""
         left = skip
 
         def overtake(_: str) -> None:
             nonlocal left
             left -= 1
             if left < 0:
-                self.runtime.before = lambda _: None
+                setattr(self.runtime, when, lambda _: None)
                 for word in acts:
                     self.act(word)
 
-        self.runtime.before = overtake
+        setattr(self.runtime, when, overtake)
         try:
             self.stage.look()
         finally:
-            self.runtime.before = lambda _: None
+            setattr(self.runtime, when, lambda _: None)
 
     @invariant()
     def who_is_let_in_finds_what_was_typed_last(self) -> None:
