@@ -3,19 +3,20 @@
 A person reaches an object only through a selector that filters by one of these predicates, so that somebody else's
 object is simply not there; each predicate is part of the selector's one query.
 
-| who                                   | view | operate | open | change |
-| ------------------------------------- | ---- | ------- | ---- | ------ |
-| its owner                             | yes  | yes     | yes  | yes    |
-| shared with them, to view             | yes  |         |      |        |
-| shared with them, to use              | yes  | yes     | yes  |        |
-| shared with them, to manage           | yes  | yes     | yes  | yes    |
-| owner or admin of its team            | yes  | yes     |      | yes    |
-| member or viewer of its team          | yes  |         |      |        |
-| platform admin                        | yes  | yes     |      | yes    |
-| platform admin who broke the glass    | yes  | yes     | yes  | yes    |
-| auditor                               | yes  |         |      |        |
+| who                                   | view | operate | open | change | share |
+| ------------------------------------- | ---- | ------- | ---- | ------ | ----- |
+| its owner                             | yes  | yes     | yes  | yes    | yes   |
+| shared with them, to view             | yes  |         |      |        |       |
+| shared with them, to use              | yes  | yes     | yes  |        |       |
+| shared with them, to manage           | yes  | yes     | yes  | yes    | yes   |
+| owner or admin of its team            | yes  | yes     |      | yes    |       |
+| member or viewer of its team          | yes  |         |      |        |       |
+| platform admin                        | yes  | yes     |      | yes    |       |
+| platform admin who broke the glass    | yes  | yes     | yes  | yes    |       |
+| auditor                               | yes  |         |      |        |       |
 
-A workspace holds its owner's credentials, so only an owner lets somebody *open* it, or a platform admin who says why.
+A workspace holds its owner's credentials, so only an owner, or whom they let manage it, lets somebody *open* it; or a
+platform admin who says why. Who may change a workspace may not share it for that: else each could let themselves in.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Ability(StrEnum):
     VIEW = "view"  # See that it is there, its state and its history.
     OPERATE = "operate"  # Start, stop, restart; read its logs.
     OPEN = "open"  # Be in it: editor, ports, terminal.
-    CHANGE = "change"  # Rename, delete, restore, share.
+    CHANGE = "change"  # Rename, delete, restore; end what is shared.
+    SHARE = "share"  # Let others in.
 
 
 class Level(StrEnum):
@@ -69,8 +71,6 @@ PLATFORM_ROLES: dict[PlatformRole, frozenset[Ability]] = {
     PlatformRole.AUDITOR: frozenset({Ability.VIEW}),
     PlatformRole.MEMBER: frozenset(),
 }
-# Who may have workspaces in a team.
-CREATES = frozenset({TeamRole.OWNER, TeamRole.ADMIN, TeamRole.MEMBER})
 
 
 def _known(user: Person) -> bool:

@@ -20,7 +20,13 @@ from kernel.errors import Forbidden, NotFound
 from workspaces.models import Condition, Event, Grant, Repository, Workspace
 from workspaces.states import GONE, ConditionType, State
 
-_TO_DO = {Ability.VIEW: "look at", Ability.OPERATE: "run", Ability.OPEN: "open", Ability.CHANGE: "change"}
+_TO_DO = {
+    Ability.VIEW: "look at",
+    Ability.OPERATE: "run",
+    Ability.OPEN: "open",
+    Ability.CHANGE: "change",
+    Ability.SHARE: "share",
+}
 _ORDER = {kind.value: number for number, kind in enumerate(ConditionType)}
 
 

@@ -27,6 +27,8 @@ NONE: frozenset[str] = frozenset()
 SEE = ALL - {"outsider"}
 RUN = frozenset({"owner", "lead", "guest", "keeper", "admin"})
 CHANGE = frozenset({"owner", "lead", "keeper", "admin"})
+# Who runs the house cannot let themselves in.
+SHARE = frozenset({"owner", "keeper"})
 TEAM = frozenset({"owner", "lead", "member", "viewer", "auditor", "admin"})
 LEAD = frozenset({"owner", "lead", "admin"})
 OWN = frozenset({"owner", "admin"})
@@ -80,7 +82,7 @@ ROWS = {
     "workspaces_events": Row(SEE, SEE),
     "workspaces_logs": Row(RUN, SEE),
     "shares_list": Row(SEE, SEE),
-    "shares_create": Row(CHANGE, SEE, W, 201, {"user": "outsider", "level": "view"}),
+    "shares_create": Row(SHARE, SEE, W, 201, {"user": "outsider", "level": "view"}),
     "shares_delete": Row(CHANGE, SEE, W, 204),
     "break_glass": Row(ADMIN, SEE, "admin", 201, {"reason": "its owner is ill today"}),
     "repositories_branches": Row(ALL, works=400),

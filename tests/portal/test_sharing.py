@@ -70,6 +70,16 @@ def test_who_may_only_look_cannot_post_what_is_not_offered(
     assert (workspace.generation, workspace.name, share.level) == (1, "Rocket", "view")
 
 
+def test_who_runs_the_house_cannot_let_themselves_in(admin: User, workspace: Workspace) -> None:
+    client = Client()
+    client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
+    page = seen(client)
+    assert "/do/stop" in page
+    assert f'action="{PAGE}/share"' not in page
+    assert client.post(f"{PAGE}/share", {"whom": "boss", "level": "use"}).status_code == 403
+    assert not Grant.objects.exists()
+
+
 def test_a_start_page_leads_nobody_where_they_may_not_be(guest: Client, member: User, workspace: Workspace) -> None:
     Grant.objects.create(workspace=workspace, user=member, level="view")
     assert 'data-state="running"' not in seen(guest, f"{PAGE}/start")

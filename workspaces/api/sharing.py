@@ -72,7 +72,7 @@ class SharesView(APIView):
     def post(self, request: Request, workspace_id: UUID) -> Response:
         """Share it with a person or a team; sharing again changes the level and the end."""
         actor = signed_in(request)
-        workspace = selectors.workspace_of(actor, workspace_id, ability=Ability.CHANGE)
+        workspace = selectors.workspace_of(actor, workspace_id, ability=Ability.SHARE)
         wanted = validated(CreateShare, request)
         user, team = wanted.get("user"), wanted.get("team")
         if bool(user) == bool(team):

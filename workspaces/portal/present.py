@@ -59,7 +59,7 @@ class Shown:
         ready: whether it runs, is meant to go on with this run, and the viewer may be in it.
         doing: its buttons.
         step: where its start stands; empty unless it starts.
-        may: what the viewer may do with it: `operate`, `open`, `change`.
+        may: what the viewer may do with it.
         owner: whose it is; empty where it is the viewer's own.
         kept_as_copy: its files are in a copy alone.
     """

@@ -26,7 +26,7 @@ LIVES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelt
 def share(request: HttpRequest, slug: str) -> HttpResponseRedirect:
     """Share it with the person, or the team, that was named."""
     user = user_of(request)
-    workspace = selectors.workspace_of(user, slug, ability=Ability.CHANGE)
+    workspace = selectors.workspace_of(user, slug, ability=Ability.SHARE)
     now = timezone.now()
     try:
         whom = _named(user, tidy(request.POST.get("whom", "")))
