@@ -18,7 +18,7 @@ class Origin:
     Attributes:
         address: the client's IP address, if known.
         request_id: the request's id, as in its log lines and in `X-Request-ID`.
-        via: how the caller proved who they are: `session`, `token:<id>`, …; empty where nobody did.
+        via: the token by which the caller proved who they are, as `token:<id>`; empty for a browser's session.
     """
 
     address: str | None = None

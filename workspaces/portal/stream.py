@@ -57,7 +57,7 @@ async def live_workspace(request: HttpRequest, slug: str, view: str) -> HttpResp
     return await _answer(request, draw, user, lambda: Wakeups(workspace=str(workspace.pk)))
 
 
-async def _answer(request: HttpRequest, draw: Draw, user: User, wakeups: Callable[[], Wakeups]) -> HttpResponseBase:
+async def _answer(request: HttpRequest, draw: Draw, user: User, listen: Callable[[], Wakeups]) -> HttpResponseBase:
     """The stream, or a problem when there is nothing to follow: a browser then stops asking."""
     seen = request.headers.get("Last-Event-ID") or request.GET.get("seen", "")
 
@@ -70,13 +70,17 @@ async def _answer(request: HttpRequest, draw: Draw, user: User, wakeups: Callabl
 
     try:
         first = await look(drawn)
-        return StreamResponse(request, user.pk, follow(drawn, first, seen, wakeups()))
+        return StreamResponse(request, user.pk, follow(drawn, first, seen, listen))
     except Failure as failure:
         return problem_response(failure, request)
 
 
-async def follow(draw: Callable[[], Picture], first: Picture, seen: str, wakeups: Wakeups) -> AsyncGenerator[bytes]:
+async def follow(
+    draw: Callable[[], Picture], first: Picture, seen: str, listen: Callable[[], Wakeups]
+) -> AsyncGenerator[bytes]:
     """`part` frames for what is new; the last of a picture carries the picture's digest as its id."""
+    # Only now: a stream that is refused, or that answers HEAD, never comes here to close what it listens to.
+    wakeups = listen()
     clock = asyncio.get_running_loop().time
     ends = clock() + LONGEST_STREAM_SECONDS
     shown: Picture | None = first if seen == first.digest else None
