@@ -8,6 +8,7 @@ from django.http import HttpRequest
 
 from accounts.forms import AdminSignInForm
 from accounts.models import ApiToken, AuditEntry, User
+from kernel.admin import ReadOnly
 
 admin.site.login_form = AdminSignInForm
 admin.site.register(User, UserAdmin)
@@ -31,22 +32,10 @@ class ApiTokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Generic only
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Generic only in the stubs.
-    """The audit log can be read."""
+class AuditEntryAdmin(ReadOnly):
+    """The audit log can be read; what need not be kept is forgotten by `services.sealing`."""
 
     list_display = ["at", "actor", "action", "object_type", "object_name", "address", "reason"]
     list_filter = ["kind", "object_type"]
     search_fields = ["actor", "object_name", "action", "request_id"]
     show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
-        """Never."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
-        """Never: what need not be kept is forgotten by `services.sealing`."""
-        return False
