@@ -187,6 +187,30 @@ def test_a_copy_that_was_made_too_late_is_called_off(
     assert runtime.read(row.slug) == "first"
 
 
+def test_a_copy_of_an_earlier_stay_says_nothing_of_a_later_one(
+    stage: Stage, runtime: Watched, typed: Workspace, owner: User
+) -> None:
+    def live(operation: str) -> None:
+        if operation == "snapshot":
+            runtime.after = lambda _: None
+            _back(stage, owner)
+            row = stage.work(seconds=60)
+            runtime.write(row.slug, "second")
+            stage.behave(copy_after=600)
+            _deleted(stage, owner, 20)
+
+    runtime.after = live
+    _deleted(stage, owner)
+    row = stage.row()
+    assert (row.state, row.copy_phase) == (State.DELETED, CopyPhase.SAVING)
+    assert (row.copy["key"], row.copy.get("reference")) == (f"trash{row.generation}", None)
+    stage.behave()
+    assert stage.work(seconds=60).copy_phase == CopyPhase.KEPT
+    _back(stage, owner)
+    row = stage.work(seconds=60)
+    assert (row.state, runtime.read(row.slug)) == (State.RUNNING, "second")
+
+
 def test_purging_takes_the_copy_along(stage: Stage, runtime: Watched, kept: Workspace) -> None:
     stage.later(days=15)
     row = stage.work(seconds=60)

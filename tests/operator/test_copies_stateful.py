@@ -39,6 +39,7 @@ ACTS = st.sampled_from([*WISHES, "type", "work", "work", "life", "life"])
 EFFORT = effort(
     max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
+COPYING = ["snapshot", "snapshot", "free_volume", "restore", "forget_snapshot", "call_off_snapshot", "ensure_run"]
 HABITS = st.sampled_from(
     [
         {},
@@ -125,25 +126,28 @@ class Trash(RuleBasedStateMachine):
             self.runtime.before = self.runtime.after = lambda _: None
 
     @rule(
-        when=st.sampled_from(["before", "after"]), skip=st.integers(0, 2), acts=st.lists(ACTS, min_size=1, max_size=5)
+        wish=st.sampled_from(["delete", "delete", "restore", "start"]),
+        operation=st.sampled_from(COPYING),
+        when=st.sampled_from(["before", "after"]),
+        habit=HABITS,
+        acts=st.lists(ACTS, min_size=1, max_size=4),
     )
-    def a_worker_is_overtaken(self, when: str, skip: int, acts: list[str]) -> None:
+    def a_worker_is_overtaken(
+        self, wish: str, operation: str, when: str, habit: dict[str, Any], acts: list[str]
+    ) -> None:
         """Between its decision and what it asks of the runtime, or that and its conclusion, all this happens."""
-        left = skip
 
-        def overtake(_: str) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
+        def overtake(asked: str) -> None:
+            if asked == operation:
                 setattr(self.runtime, when, lambda _: None)
+                self.stage.behave(**habit)
                 for word in acts:
                     self.act(word)
 
+        self.act(wish)
         setattr(self.runtime, when, overtake)
-        try:
-            self.stage.look()
-        finally:
-            setattr(self.runtime, when, lambda _: None)
+        self.work(20)
+        setattr(self.runtime, when, lambda _: None)
 
     @invariant()
     def who_is_let_in_finds_what_was_typed_last(self) -> None:
