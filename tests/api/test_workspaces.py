@@ -286,6 +286,17 @@ def test_a_new_workspace_is_few_statements(api: Api, origin: git_repos.Repositor
     assert sorted(asked) == ["INSERT"] * 5 + ["SELECT"] * 6 + ["UPDATE"], [query["sql"] for query in queries]
 
 
+@pytest.mark.parametrize(("verb", "state"), [("start", "stopped"), ("stop", "running")])
+def test_an_intent_is_few_statements(api: Api, owner: User, workspace_factory: Factory, verb: str, state: str) -> None:
+    pk = workspace_factory(owner, state=state, desired=state).pk
+    api("GET")
+    with CaptureQueriesContext(connection) as queries:
+        assert api("POST", f"{pk}/{verb}").status_code == 202
+    kinds = [query["sql"].split()[0] for query in queries]
+    asked = [kind for kind in kinds if kind in {"SELECT", "INSERT", "UPDATE", "DELETE"}]
+    assert sorted(asked) == ["INSERT"] * 2 + ["SELECT"] * 4 + ["UPDATE"], [query["sql"] for query in queries]
+
+
 def test_logs(api: Api, owner: User, workspace_factory: Factory) -> None:
     workspace = workspace_factory(owner, slug=f"w{uuid4().hex[:8]}", run=1)
     runtime().ensure_volume(workspace.slug)
